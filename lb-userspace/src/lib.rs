@@ -1,0 +1,3 @@
+//! Holdfast's agent: configuration in, BPF maps out.
+
+pub mod config;
