@@ -1,3 +1,5 @@
 //! Holdfast's agent: configuration in, BPF maps out.
 
 pub mod config;
+pub mod control;
+pub mod maps;

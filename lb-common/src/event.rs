@@ -1,0 +1,105 @@
+//! Everything that the data path counts: one list of code, name, kind and meaning.
+
+/// What becomes of the packet that an event is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It was sent on; the verdict of most packets.
+    Sent,
+    /// It was passed to the kernel's own stack.
+    Passed,
+    /// It was dropped.
+    Dropped,
+    /// It says nothing of the packet: something else happened on the way.
+    Noted,
+}
+
+macro_rules! events {
+    ($($variant:ident = $code:literal, $name:literal, $kind:ident, $doc:literal;)+) => {
+        /// A counted event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Event {
+            $(#[doc = $doc] $variant = $code,)+
+        }
+
+        /// How many events there are.
+        pub const EVENTS: usize = [$($code),+].len();
+
+        impl Event {
+            /// All of them, by code.
+            pub const ALL: [Self; EVENTS] = [$(Self::$variant),+];
+
+            /// Its name in `status` and in metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it says of the packet.
+            #[inline(always)]
+            #[must_use]
+            pub const fn kind(self) -> EventKind {
+                match self { $(Self::$variant => EventKind::$kind,)+ }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)+ }
+            }
+        }
+    };
+}
+
+events! {
+    Forwarded = 0, "forwarded", Sent, "Sent to a backend.";
+    Replied = 1, "replied", Sent, "A backend's answer, sent to its client.";
+    ResetSent = 2, "reset_sent", Sent, "Answered with a TCP reset: the flow's backend is gone.";
+
+    PassNotIp = 3, "pass_not_ip", Passed, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
+    PassTruncated = 4, "pass_truncated", Passed, "Shorter than its headers say.";
+    PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version or length.";
+    PassExtensionChain = 6, "pass_extension_chain", Passed, "More IPv6 extension headers than are read.";
+    PassFragment = 7, "pass_fragment", Passed, "A fragment.";
+    PassIcmpError = 8, "pass_icmp_error", Passed, "An ICMP or ICMPv6 error.";
+    PassNotTcpUdp = 9, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";
+    PassNoListener = 10, "pass_no_listener", Passed, "For no listener, and no answer to one.";
+    PassStaleReply = 11, "pass_stale_reply", Passed, "An answer whose flow is over.";
+
+    DropBadSource = 12, "drop_bad_source", Dropped, "From an address or port that no client has, or from the listener's own.";
+    DropBadTcp = 13, "drop_bad_tcp", Dropped, "A TCP header with an impossible length or flags.";
+    DropBadUdp = 14, "drop_bad_udp", Dropped, "A UDP header with an impossible length.";
+    DropTtlExceeded = 15, "drop_ttl_exceeded", Dropped, "Its TTL or hop limit is used up.";
+    DropNoBackend = 16, "drop_no_backend", Dropped, "No backend of the pool takes clients.";
+    DropNoNextHop = 17, "drop_no_next_hop", Dropped, "The backend's link-layer address is not known.";
+    DropNoSource = 18, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
+    DropPortsExhausted = 19, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
+    DropGone = 20, "drop_gone", Dropped, "A TCP packet whose flow's backend is gone and that must not be answered.";
+    DropInternal = 21, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
+
+    FlowMade = 22, "flow_made", Noted, "A flow was placed.";
+    FlowInsertFailed = 23, "flow_insert_failed", Noted, "A placed flow could not be written; it follows pin and hash.";
+    PinMade = 24, "pin_made", Noted, "A pin was inserted.";
+    PinRenewed = 25, "pin_renewed", Noted, "A void pin was made anew in place.";
+    PinFollowed = 26, "pin_followed", Noted, "A new flow followed its client's pin.";
+    PinInsertFailed = 27, "pin_insert_failed", Noted, "A pin could not be inserted; the flow was placed by the hash.";
+    PinReclaiming = 28, "pin_reclaiming", Noted, "A void pin was left alone because it is being reclaimed; the flow was placed by the hash.";
+    ReplyMade = 29, "reply_made", Noted, "A NAT source port was taken.";
+    ReplyTakenOver = 30, "reply_taken_over", Noted, "A NAT source port was taken over from a flow that is over.";
+    FlowPlacedByHash = 31, "flow_placed_by_hash", Noted, "A new flow was placed by the hash.";
+    FlowRenewed = 32, "flow_renewed", Noted, "A flow was placed over the entry of one that is over.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_rows_and_names_tell_the_kind() {
+        for (row, event) in Event::ALL.iter().enumerate() {
+            assert_eq!(*event as usize, row, "{event:?}");
+            assert_eq!(event.name().starts_with("drop_"), event.kind() == EventKind::Dropped);
+            assert_eq!(event.name().starts_with("pass_"), event.kind() == EventKind::Passed);
+        }
+    }
+}

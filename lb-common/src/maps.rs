@@ -1,0 +1,59 @@
+//! Map names, capacities and the version of the layouts.
+
+/// Moves with every change of a key, a value or the meaning of one.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// [`crate::layout::VipKey`] to [`crate::layout::Vip`].
+pub const VIPS: &str = "VIPS";
+/// Array of [`crate::layout::Pool`].
+pub const POOLS: &str = "POOLS";
+/// Array of words of four table slots each; see [`crate::select`].
+pub const TABLES: &str = "TABLES";
+/// Array of [`crate::layout::Backend`].
+pub const BACKENDS: &str = "BACKENDS";
+/// [`crate::layout::PinKey`] to [`crate::layout::Pin`].
+pub const PINS: &str = "PINS";
+/// [`crate::layout::FlowKey`] to [`crate::layout::Flow`].
+pub const FLOWS: &str = "FLOWS";
+/// [`crate::layout::FlowKey`] to [`crate::layout::Reply`].
+pub const REPLIES: &str = "REPLIES";
+/// [`crate::layout::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// [`crate::layout::Reclaim`].
+pub const RECLAIM: &str = "RECLAIM";
+/// [`crate::layout::Meta`].
+pub const META: &str = "META";
+/// Per-CPU array of [`crate::layout::ListenerCounters`].
+pub const LISTENER_STATS: &str = "LISTENER_STATS";
+/// Per-CPU array of [`crate::layout::BackendCounters`].
+pub const BACKEND_STATS: &str = "BACKEND_STATS";
+/// [`crate::layout::IdentityKey`] to [`crate::layout::Name`].
+pub const IDENTITIES: &str = "IDENTITIES";
+/// Array of one word: the time that the program takes for now when [`TEST_CLOCK`] is set.
+pub const CLOCK: &str = "CLOCK";
+
+/// Every map of an instance that outlives the agent.
+pub const PERSISTENT: [&str; 13] = [
+    VIPS,
+    POOLS,
+    TABLES,
+    BACKENDS,
+    PINS,
+    FLOWS,
+    REPLIES,
+    SETTINGS,
+    RECLAIM,
+    META,
+    LISTENER_STATS,
+    BACKEND_STATS,
+    IDENTITIES,
+];
+
+/// Read-only global, two `u64`: the secret seed of every choice.
+pub const SEED: &str = "SEED";
+/// Read-only global, `u32`: slots of a Maglev table.
+pub const SLOTS: &str = "SLOTS";
+/// Read-only global, `u8`: 1 makes the program read its time from [`CLOCK`], for tests.
+pub const TEST_CLOCK: &str = "TEST_CLOCK";
+/// The program.
+pub const PROGRAM: &str = "holdfast";

@@ -1,0 +1,79 @@
+//! What is known of backends apart from the configuration: health, operator intent, next hops.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use lb_common::{address::Address, layout::Hop};
+
+/// What the operator wants of a backend; kept across restarts, apart from its health.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Intent {
+    /// In service.
+    #[default]
+    Ready,
+    /// No new clients; pinned clients and running flows go on.
+    Drain,
+    /// No new connections; running flows go on.
+    Evacuate,
+    /// Out of service at once.
+    Down,
+}
+
+/// What the health check last found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Not probed yet.
+    Unknown,
+    /// In order, or not checked.
+    Up,
+    /// Not in order, and why.
+    Down(String),
+}
+
+/// How packets get to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Not looked up yet, or the neighbour has not answered; and what is waited for.
+    Pending(String),
+    /// The way is known.
+    Known {
+        /// Link-layer way to the backend or the router before it.
+        hop: Hop,
+        /// Source addresses for `nat`: those configured, else the one that the route prefers.
+        nat_sources: Vec<Address>,
+    },
+}
+
+/// Everything known of backends, by name. A backend that is missing is `Ready`, `Unknown` and
+/// pending.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Operator intent.
+    pub intent: BTreeMap<String, Intent>,
+    /// Observed health.
+    pub health: BTreeMap<String, Health>,
+    /// Next hops.
+    pub reach: BTreeMap<String, Reach>,
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Evacuate => "evacuate",
+            Self::Down => "down",
+        })
+    }
+}
+
+impl FromStr for Intent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Ready, Self::Drain, Self::Evacuate, Self::Down]
+            .into_iter()
+            .find(|intent| intent.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is none of ready, drain, evacuate, down"))
+    }
+}

@@ -1,0 +1,106 @@
+//! The data path's tables as the agent sees them. Nothing above this trait knows of BPF.
+
+use lb_common::layout::{
+    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+    PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+};
+
+/// A table could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {map}: {source}")]
+pub struct MapError {
+    /// What was tried: `read`, `write`, `delete from`, ...
+    pub operation: &'static str,
+    /// The map's name in [`lb_common::maps`].
+    pub map: &'static str,
+    /// What the kernel said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Where a scan of a large table stands; `Default` is its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// What the table's backing needs to go on; empty at the beginning.
+    pub position: Vec<u8>,
+    /// The scan is over.
+    pub done: bool,
+}
+
+/// Entries of a large table, in no order. A scan that runs while the table changes may miss or
+/// repeat entries that are inserted or deleted meanwhile.
+pub type Batch<K, V> = Vec<(K, V)>;
+
+/// The maps of one instance.
+///
+/// Methods that change one row are atomic for packets unless they say otherwise.
+pub trait LbMaps {
+    /// What the maps were made with.
+    fn meta(&self) -> Result<Meta, MapError>;
+    /// Writes it.
+    fn set_meta(&mut self, meta: &Meta) -> Result<(), MapError>;
+    /// Writes the idle times.
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError>;
+
+    /// All names and their numbers.
+    fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError>;
+    /// Gives a number its name.
+    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError>;
+    /// Frees a number; no error when it is free.
+    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError>;
+
+    /// All VIPs.
+    fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError>;
+    /// Adds or replaces a VIP.
+    fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError>;
+    /// Removes a VIP; no error when there is none.
+    fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError>;
+
+    /// A row of `POOLS`.
+    fn pool(&self, id: u32) -> Result<Pool, MapError>;
+    /// Writes it.
+    fn set_pool(&mut self, id: u32, pool: &Pool) -> Result<(), MapError>;
+    /// Writes a whole Maglev table, `table` counted from 1, a backend id a slot. Not atomic: only
+    /// for a table that no pool names, and that none has named since the last grace period.
+    fn write_table(&mut self, table: u32, slots: &[u16]) -> Result<(), MapError>;
+    /// Reads a whole Maglev table.
+    fn table(&self, table: u32) -> Result<Vec<u16>, MapError>;
+
+    /// All rows of `BACKENDS` that were ever used, with their ids.
+    fn backends(&self) -> Result<Vec<(u32, Backend)>, MapError>;
+    /// Writes one. Not atomic as a whole, so an address changes only together with a new
+    /// generation.
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError>;
+
+    /// Waits until every packet whose processing began before the call has been dealt with.
+    fn grace_period(&self) -> Result<(), MapError>;
+    /// The sweep's mark and totals.
+    fn reclaim(&self) -> Result<Reclaim, MapError>;
+    /// Writes them.
+    fn set_reclaim(&mut self, reclaim: &Reclaim) -> Result<(), MapError>;
+
+    /// The next pins of a scan, some thousands at a time.
+    fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError>;
+    /// The next flows of a scan.
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError>;
+    /// The next replies of a scan.
+    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError>;
+    /// Deletes pins; those that are not there are passed over. How many were there.
+    fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError>;
+    /// Deletes flows likewise.
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError>;
+    /// Deletes replies likewise.
+    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError>;
+
+    /// A listener's counters, added up over the CPUs; row 0: packets of no listener.
+    fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError>;
+    /// A backend's counters, added up over the CPUs.
+    fn backend_counters(&self, row: u32) -> Result<BackendCounters, MapError>;
+    /// Sets a listener's counters to zero, before a new listener gets the row.
+    fn clear_listener_counters(&mut self, row: u32) -> Result<(), MapError>;
+    /// Sets a backend's counters to zero, before a new backend gets the row.
+    fn clear_backend_counters(&mut self, row: u32) -> Result<(), MapError>;
+
+    /// The clock that packets are judged by: monotonic, nanoseconds.
+    fn now_ns(&self) -> u64;
+}
