@@ -94,8 +94,6 @@ pod! {
         pub flows_since: u32,
         /// Row of its pool in `POOLS`.
         pub pool: u32,
-        /// Zero.
-        pub pad: u32,
         /// Its port, network byte order; 0: the one that the client asked for.
         pub port_be: u16,
         /// A [`BackendState`] code.
