@@ -284,7 +284,7 @@ fn dsr_ports(
             let problem = format!(
                 "forward = \"dsr\" cannot change the port, {port} for the listener in line {line}"
             );
-            backend.refuse(report, problem, "the address without a port");
+            backend.refuse(report, problem, "the address without a port, or with that one");
         }
     }
 }

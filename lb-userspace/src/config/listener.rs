@@ -123,6 +123,12 @@ fn max_lifetime(table: &mut Table<'_>, timeout: Read<Duration>) -> Read<Option<D
     let min = timeout.unwrap_or_default().max(TIMEOUTS.min);
     let max = Duration::from_hours(30 * 24);
     let times = Times { min, max, whole_seconds: true, zero: None };
-    let found = table.optional("max_lifetime", |value| value.time(&times))?;
+    let found = table.optional("max_lifetime", |value| {
+        let lifetime = value.time(&Times { min: TIMEOUTS.min, ..times })?;
+        if lifetime < min {
+            return Err(value.refuse("shorter than persistence.timeout", times.allowed()));
+        }
+        Ok(lifetime)
+    })?;
     Ok(found.map(|found| found.value))
 }

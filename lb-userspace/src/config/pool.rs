@@ -127,8 +127,15 @@ fn health(value: &Value<'_>) -> Read<Health> {
         let interval = table.or("interval", 2 * second, |value| value.time(&times));
         // Whatever was wrong with the interval was said; the timeout is then judged without it.
         let longest = interval.unwrap_or(times.max);
-        let times = Times::between(Duration::from_millis(10), longest);
-        let timeout = table.or("timeout", second.min(longest), |value| value.time(&times));
+        let shortest = Duration::from_millis(10);
+        let timeout = table.or("timeout", second.min(longest), |value| {
+            let timeout = value.time(&Times::between(shortest, times.max))?;
+            if timeout > longest {
+                let allowed = Times::between(shortest, longest).allowed();
+                return Err(value.refuse("longer than health.interval", allowed));
+            }
+            Ok(timeout)
+        });
 
         let mut count = |key, default| table.or(key, default, |value| value.number(1..=100));
         let rise = count("rise", 2);

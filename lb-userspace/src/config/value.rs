@@ -12,6 +12,7 @@ use super::{error::Read, raw::Value};
 pub(super) const NAME: &str = "1 to 63 characters of A-Z a-z 0-9 . _ -";
 
 /// Which times a key takes.
+#[derive(Clone, Copy)]
 pub(super) struct Times {
     pub(super) min: Duration,
     pub(super) max: Duration,
@@ -36,9 +37,10 @@ impl Times {
     /// The allowed-text.
     pub(super) fn allowed(&self) -> String {
         let range = format!("{} to {}", shown_time(self.min), shown_time(self.max));
-        let whole = match self.whole_seconds {
-            true => format!(" ({} seconds), in whole seconds", self.max.as_secs()),
-            false => String::new(),
+        let whole = if self.whole_seconds {
+            format!(" ({} seconds), in whole seconds", self.max.as_secs())
+        } else {
+            String::new()
         };
         let zero = self.zero.map_or(String::new(), |meaning| format!("; 0: {meaning}"));
         range + &whole + &zero
@@ -144,7 +146,7 @@ impl<'a> Value<'a> {
         let problem = if !path.is_absolute() {
             "not an absolute path"
         } else if goes_up || path.file_name().is_none() || text.contains('\0') {
-            "not a path of its own"
+            "not a plain path"
         } else if text.len() > longest {
             "too long"
         } else {

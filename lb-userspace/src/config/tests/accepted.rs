@@ -142,7 +142,8 @@ fn health() {
     assert_eq!(health(full).probe, http("/a?b=%20", Some("[fd00::1]:80"), (204, 204)));
     assert_eq!(health("kind = \"http\", expect = 200").probe, http("/", None, (200, 200)));
     assert_eq!(health("kind = \"http\", expect = \"100-599\"").probe, http("/", None, (100, 599)));
-    let edge = "kind = \"tcp\", port = 65535, interval = \"100ms\", timeout = \"10ms\", rise = 1, fall = 100";
+    let edge = "kind = \"tcp\", port = 65535, interval = \"100ms\", \
+                timeout = \"10ms\", rise = 1, fall = 100";
     let expected = Health {
         port: Some(65_535),
         interval: Duration::from_millis(100),
@@ -159,7 +160,8 @@ fn bounds_are_allowed() {
     for (from, to) in [
         (
             "[[pool]]",
-            "[limits]\npins = 1024\nflows = 100_000_000\nlisteners = 1\nbackends = 65535\npools = 4096\nmaglev_slots = 251\n[[pool]]",
+            "[limits]\npins = 1024\nflows = 100_000_000\nlisteners = 1\n\
+             backends = 65535\npools = 4096\nmaglev_slots = 251\n[[pool]]",
         ),
         ("[[pool]]", "[limits]\nmaglev_slots = 5000011\npools = 1\nbackends = 1\n[[pool]]"),
         ("[[pool]]", "[agent.flow_timeouts]\nudp = 1\ntcp_established = \"7d\"\n[[pool]]"),

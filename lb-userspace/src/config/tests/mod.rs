@@ -1,10 +1,11 @@
 //! Whole configurations: what is accepted, and the exact words about what is not.
 
 mod accepted;
-mod by_itself;
 mod damaged;
 mod persistence;
+mod tables;
 mod together;
+mod values;
 
 use std::path::Path;
 

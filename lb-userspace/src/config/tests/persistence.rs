@@ -37,21 +37,98 @@ fn p2_timeouts() {
 #[test]
 fn p2_refused() {
     check(&[
-        ("", "persistence = { timeout = 3601 }\n", ""),
-        ("", "persistence = { timeout = \"1h1s\" }\n", ""),
-        ("", "persistence = { timeout = \"1h 1ns\" }\n", ""),
-        ("", "persistence = { timeout = \"2h\" }\n", ""),
-        ("", "persistence = { timeout = \"500ms\" }\n", ""),
-        ("", "persistence = { timeout = \"1500ms\" }\n", ""),
-        ("", "persistence = { timeout = -1 }\n", ""),
-        ("", "persistence = { timeout = \"-1\" }\n", ""),
-        ("", "persistence = { timeout = \"abc\" }\n", ""),
-        ("", "persistence = { timeout = \"\" }\n", ""),
-        ("", "persistence = { timeout = \"30\" }\n", ""),
-        ("", "persistence = { timeout = 99999999999999999999999999999999999999999 }\n", ""),
-        ("", "persistence = { timeout = \"99999999999999999999999h\" }\n", ""),
-        ("", "persistence = { timeout = 30.0 }\n", ""),
-        ("", "persistence = { timeout = true }\n", ""),
+        (
+            "",
+            "persistence = { timeout = 3601 }\n",
+            "13:27: listener \"site\": persistence.timeout = 3601: out of range; allowed: 1s \
+             to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"1h1s\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"1h1s\": out of range; allowed: \
+             1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"1h 1ns\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"1h 1ns\": out of range; \
+             allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"2h\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"2h\": out of range; allowed: 1s \
+             to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"500ms\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"500ms\": out of range; allowed: \
+             1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"1500ms\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"1500ms\": not in whole seconds; \
+             allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = -1 }\n",
+            "13:27: listener \"site\": persistence.timeout = -1: out of range; allowed: 1s to \
+             1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"-1\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"-1\": not a time: expected \
+             number at 0; allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"abc\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"abc\": not a time: expected \
+             number at 0; allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"\": not a time: value was \
+             empty; allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"30\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"30\": not a time: time unit \
+             needed, for example 30sec or 30ms; allowed: 1s to 1h (3600 seconds), in whole \
+             seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = 99999999999999999999999999999999999999999 }\n",
+            "13:27: listener \"site\": persistence.timeout = \
+             99999999999999999999999999999999999999999: out of range; allowed: 1s to 1h (3600 \
+             seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = \"99999999999999999999999h\" }\n",
+            "13:27: listener \"site\": persistence.timeout = \"99999999999999999999999h\": out \
+             of range; allowed: 1s to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
+        (
+            "",
+            "persistence = { timeout = 30.0 }\n",
+            "13:27: listener \"site\": persistence.timeout = 30.0: expected a time such as \
+             \"30m\", or an integer of seconds, found a float",
+        ),
+        (
+            "",
+            "persistence = { timeout = true }\n",
+            "13:27: listener \"site\": persistence.timeout = true: expected a time such as \
+             \"30m\", or an integer of seconds, found a boolean",
+        ),
     ]);
 }
 
@@ -79,17 +156,71 @@ fn other_settings() {
 #[test]
 fn other_settings_refused() {
     check(&[
-        ("", "persistence = { timeout = 60, refresh = \"always\" }\n", ""),
-        ("", "persistence = { timeout = 60, max_lifetime = 59 }\n", ""),
-        ("", "persistence = { timeout = 60, max_lifetime = \"30d 1s\" }\n", ""),
-        ("", "persistence = { timeout = 60, max_lifetime = \"60s 1ms\" }\n", ""),
-        ("", "persistence = { timeout = 0, max_lifetime = 0 }\n", ""),
-        ("", "persistence = { timeout = 60, prefix_v4 = 0, prefix_v6 = 0 }\n", ""),
-        ("", "persistence = { timeout = 60, prefix_v4 = 33, prefix_v6 = 129 }\n", ""),
-        ("", "persistence = { timeout = 60, group = \"a b\" }\n", ""),
-        ("", "persistence = { timeout = 60, mode = \"hash\" }\n", ""),
+        (
+            "",
+            "persistence = { timeout = 60, refresh = \"always\" }\n",
+            "13:41: listener \"site\": persistence.refresh = \"always\": unknown; allowed: \
+             \"activity\", \"new-connection\", \"never\"",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, max_lifetime = 59 }\n",
+            "13:46: listener \"site\": persistence.max_lifetime = 59: shorter than \
+             persistence.timeout; allowed: 1m to 30days (2592000 seconds), in whole seconds",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, max_lifetime = \"30d 1s\" }\n",
+            "13:46: listener \"site\": persistence.max_lifetime = \"30d 1s\": out of range; \
+             allowed: 1s to 30days (2592000 seconds), in whole seconds",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, max_lifetime = \"60s 1ms\" }\n",
+            "13:46: listener \"site\": persistence.max_lifetime = \"60s 1ms\": not in whole \
+             seconds; allowed: 1s to 30days (2592000 seconds), in whole seconds",
+        ),
+        (
+            "",
+            "persistence = { timeout = 0, max_lifetime = 0 }\n",
+            "13:45: listener \"site\": persistence.max_lifetime = 0: out of range; allowed: 1s \
+             to 30days (2592000 seconds), in whole seconds",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, prefix_v4 = 0, prefix_v6 = 0 }\n",
+            "13:43: listener \"site\": persistence.prefix_v4 = 0: out of range; allowed: 1 to \
+             32\n\
+             13:58: listener \"site\": persistence.prefix_v6 = 0: out of range; allowed: 1 to \
+             128",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, prefix_v4 = 33, prefix_v6 = 129 }\n",
+            "13:43: listener \"site\": persistence.prefix_v4 = 33: out of range; allowed: 1 to \
+             32\n\
+             13:59: listener \"site\": persistence.prefix_v6 = 129: out of range; allowed: 1 \
+             to 128",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, group = \"a b\" }\n",
+            "13:39: listener \"site\": persistence.group = \"a b\": not a name; allowed: 1 to \
+             63 characters of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            "",
+            "persistence = { timeout = 60, mode = \"hash\" }\n",
+            "13:38: listener \"site\": persistence.mode = \"hash\": unknown; allowed: \
+             \"source-ip\"",
+        ),
         // A wrong timeout does not make a wrong max_lifetime.
-        ("", "persistence = { timeout = 9999, max_lifetime = 60 }\n", ""),
+        (
+            "",
+            "persistence = { timeout = 9999, max_lifetime = 60 }\n",
+            "13:27: listener \"site\": persistence.timeout = 9999: out of range; allowed: 1s \
+             to 1h (3600 seconds), in whole seconds; 0: no persistence",
+        ),
     ]);
 }
 
@@ -98,25 +229,40 @@ const TWO: &str = "persistence = { group = \"g\", timeout = 60, max_lifetime = 7
 
 #[test]
 fn groups() {
-    let same = "pool = \"web\"\npersistence = { max_lifetime = \"70s\", timeout = \"1m\", group = \"g\" }\n";
+    let same = "pool = \"web\"\n\
+                persistence = { max_lifetime = \"70s\", timeout = \"1m\", group = \"g\" }\n";
     let config = accepted("", &format!("{TWO}{same}"));
     assert_eq!(config.listeners[0].persistence, config.listeners[1].persistence);
     let other = "pool = \"web\"\npersistence = { group = \"h\", timeout = 61 }\n";
     assert_eq!(accepted("", &format!("{TWO}{other}")).listeners.len(), 2);
 
     let pool = "[[pool]]\nname = \"app\"\nbackend = [{ name = \"a\", address = \"10.0.0.9\" }]\n";
-    for (second, expected) in [
-        ("pool = \"web\"\npersistence = { group = \"g\", timeout = 61 }\n", ""),
-        ("pool = \"app\"\npersistence = { group = \"g\", timeout = 60, max_lifetime = 70 }\n", ""),
-        ("pool = \"web\"\npersistence = { group = \"g\", timeout = 0, max_lifetime = 70 }\n", ""),
+    for (second, differing) in [
+        (
+            "pool = \"web\"\npersistence = { group = \"g\", timeout = 61 }\n",
+            "timeout, max_lifetime",
+        ),
+        (
+            "pool = \"app\"\npersistence = { group = \"g\", timeout = 60, max_lifetime = 70 }\n",
+            "pool",
+        ),
+        (
+            "pool = \"web\"\npersistence = { group = \"g\", timeout = 0, max_lifetime = 70 }\n",
+            "timeout",
+        ),
         (
             "pool = \"app\"\npersistence = { group = \"g\", timeout = 60, max_lifetime = 70, \
              refresh = \"never\", prefix_v4 = 24, prefix_v6 = 64 }\n",
-            "",
+            "pool, refresh, prefix_v4, prefix_v6",
         ),
     ] {
         let text = super::changed("", &format!("{TWO}{second}{pool}"));
         let errors = super::parsed(&text).expect_err(second);
+        let expected = format!(
+            "h.toml:19:25: listener \"tls\": persistence.group = \"g\": differs from the group's \
+             listener in line 13: {differing}; allowed: one pool and the same persistence in all \
+             listeners of a group"
+        );
         assert_eq!(errors.to_string(), expected);
     }
 }
