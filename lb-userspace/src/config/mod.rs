@@ -3,6 +3,22 @@
 //! Owns reading and checking. Never touches the kernel: what only the machine can refuse (an
 //! interface that is not there, a privilege that is missing) is `preflight`'s business.
 
+mod address;
+mod agent;
+mod check;
+mod error;
+mod group;
+mod listener;
+mod load;
+mod pool;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors, Position};
+pub use load::{load, parse};
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -129,7 +145,8 @@ pub struct Health {
     pub port: Option<u16>,
     /// From one probe's start to the next. Default 2 s; 100 ms to 1 h.
     pub interval: Duration,
-    /// A probe that takes longer has failed. Default 1 s; 10 ms to `interval`.
+    /// A probe that takes longer has failed. Default 1 s, or `interval` where that is shorter;
+    /// 10 ms to `interval`.
     pub timeout: Duration,
     /// Successes in a row that bring a backend up. Default 2; 1 to 100.
     pub rise: u8,

@@ -1,0 +1,95 @@
+//! Addresses: how they are written, and which of them the data path can serve.
+//!
+//! Owns the spelling and the refusal of special addresses. Never resolves a name.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{error::Read, raw::Value};
+
+/// What a backend's address may look like.
+pub(super) const BACKEND: &str =
+    "\"10.0.0.11:8080\", \"10.0.0.11\", \"[fd00::11]:8080\" or \"fd00::11\"; port 1 to 65535";
+/// What a listener's address may look like.
+pub(super) const LISTENER: &str = "\"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535";
+/// What a source address may look like.
+const SOURCE: &str = "\"10.0.0.2\" or \"fd00::2\"";
+/// The addresses that are not special.
+const UNICAST: &str = "a unicast address of one machine, IPv4 or IPv6";
+
+impl Value<'_> {
+    /// A listener's `"address:port"`.
+    pub(super) fn listener_address(&self) -> Read<SocketAddr> {
+        let text = self.text("an address with its port")?;
+        if text.parse::<IpAddr>().is_ok() {
+            return Err(self.refuse("no port", LISTENER));
+        }
+        self.socket_address(text, LISTENER)
+    }
+
+    /// A backend's `"address"` or `"address:port"`.
+    pub(super) fn backend_address(&self) -> Read<(IpAddr, Option<u16>)> {
+        let text = self.text("an address")?;
+        if let Ok(address) = text.parse() {
+            return Ok((self.usable(address)?, None));
+        }
+        let address = self.socket_address(text, BACKEND)?;
+        Ok((address.ip(), Some(address.port())))
+    }
+
+    /// An address that `nat` sends from.
+    pub(super) fn source_address(&self) -> Read<IpAddr> {
+        let text = self.text("an address")?;
+        let Ok(address) = text.parse() else { return Err(self.refuse("not an address", SOURCE)) };
+        self.usable(address)
+    }
+
+    fn socket_address(&self, text: &str, allowed: &str) -> Read<SocketAddr> {
+        // The parser of `std` takes a zone ("%2"), which no packet carries.
+        let parsed = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
+        let Some(address) = parsed else {
+            return Err(self.refuse("not an IP address (names are not looked up)", allowed));
+        };
+        if address.port() == 0 {
+            return Err(self.refuse("port 0", allowed));
+        }
+        self.usable(address.ip())?;
+        Ok(address)
+    }
+
+    fn usable(&self, address: IpAddr) -> Read<IpAddr> {
+        match special(address) {
+            None => Ok(address),
+            Some(kind) => Err(self.refuse(kind, UNICAST)),
+        }
+    }
+}
+
+/// Why no packet of a listener or backend can carry this address.
+fn special(address: IpAddr) -> Option<&'static str> {
+    if let IpAddr::V6(v6) = address {
+        // The data path keeps IPv4 in this form: both spellings would be one address.
+        if v6.to_ipv4_mapped().is_some() {
+            return Some("an IPv4 address written as IPv6");
+        }
+        // Says nothing without an interface, and there is no way to name one here.
+        if v6.is_unicast_link_local() {
+            return Some("a link-local address");
+        }
+    }
+    if address.is_unspecified() {
+        Some("the unspecified address")
+    } else if address.is_loopback() {
+        Some("a loopback address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Some("the broadcast address")
+    } else {
+        None
+    }
+}
+
+/// `IPv4` or `IPv6`.
+pub(super) fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
