@@ -1,0 +1,52 @@
+//! Every map of the program. Sizes stand here as defaults; the agent sets them before load.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+};
+use lb_common::layout::{
+    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin, PinKey,
+    Pool, Reclaim, Reply, Settings, Vip, VipKey,
+};
+
+#[map]
+pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
+#[map]
+pub(crate) static POOLS: Array<Pool> = Array::pinned(64, 0);
+#[map]
+pub(crate) static TABLES: Array<u64> = Array::pinned(1, 0);
+#[map]
+pub(crate) static BACKENDS: Array<Backend> = Array::pinned(4096, 0);
+#[map]
+pub(crate) static PINS: LruHashMap<PinKey, Pin> = LruHashMap::pinned(1_000_000, 0);
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(1_000_000, 0);
+#[map]
+pub(crate) static REPLIES: LruHashMap<FlowKey, Reply> = LruHashMap::pinned(1_000_000, 0);
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+#[map]
+pub(crate) static RECLAIM: Array<Reclaim> = Array::pinned(1, 0);
+#[map]
+pub(crate) static LISTENER_STATS: PerCpuArray<ListenerCounters> = PerCpuArray::pinned(1, 0);
+#[map]
+pub(crate) static BACKEND_STATS: PerCpuArray<BackendCounters> = PerCpuArray::pinned(1, 0);
+
+// The agent's own notes: kept beside the maps so that they live and die with them.
+#[map]
+static META: Array<Meta> = Array::pinned(1, 0);
+#[map]
+static IDENTITIES: HashMap<IdentityKey, Name> = HashMap::pinned(1, 0);
+
+/// The tests' clock, nanoseconds; read only when `TEST_CLOCK` is set.
+#[map]
+pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+
+// Read-only once loaded: the verifier takes them for constants.
+#[unsafe(no_mangle)]
+pub(crate) static SEED: Global<[u64; 2]> = Global::new([0; 2]);
+#[unsafe(no_mangle)]
+pub(crate) static SLOTS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TEST_CLOCK: Global<u8> = Global::new(0);

@@ -1,0 +1,87 @@
+//! Stage 6: new header fields, and the checksums that follow from them.
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::{address::Address, checksum::Delta, event::Event};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::{
+    ctx::{ptr_at, read, write},
+    parse::Packet,
+};
+
+/// The addresses and ports that a packet gets.
+pub(crate) struct Endpoints {
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) source_port_be: u16,
+    pub(crate) destination_port_be: u16,
+}
+
+/// Where the checksum stands in a TCP and in a UDP header.
+const TCP_CHECK: usize = 16;
+const UDP_CHECK: usize = 6;
+
+/// One hop more, nothing else (`dsr`).
+#[inline(always)]
+pub(crate) fn forwarded(ctx: &XdpContext, packet: &Packet) -> Result<(), Event> {
+    if packet.v6 { ipv6(ctx, packet, None) } else { ipv4(ctx, packet, None) }
+}
+
+/// New addresses and ports (`nat`, either direction).
+#[inline(always)]
+pub(crate) fn translated(ctx: &XdpContext, packet: &Packet, to: &Endpoints) -> Result<(), Event> {
+    if packet.v6 {
+        ipv6(ctx, packet, Some(to))?;
+    } else {
+        ipv4(ctx, packet, Some(to))?;
+    }
+    let delta = Delta::NONE
+        .address(packet.key.source, to.source)
+        .address(packet.key.destination, to.destination)
+        .word16(packet.key.source_port_be, to.source_port_be)
+        .word16(packet.key.destination_port_be, to.destination_port_be);
+    write(ctx, packet.l4, [to.source_port_be.to_ne_bytes(), to.destination_port_be.to_ne_bytes()])
+        .ok_or(Event::DropInternal)?;
+    let at = packet.l4 + if packet.tcp.is_some() { TCP_CHECK } else { UDP_CHECK };
+    let old = read::<[u8; 2]>(ctx, at).ok_or(Event::DropInternal)?;
+    let new = if packet.tcp.is_some() { delta.apply(old) } else { delta.apply_udp(old) };
+    write(ctx, at, new).ok_or(Event::DropInternal)
+}
+
+#[inline(always)]
+fn ipv4(ctx: &XdpContext, packet: &Packet, to: Option<&Endpoints>) -> Result<(), Event> {
+    let header = ptr_at::<Ipv4Hdr>(ctx, packet.l3).ok_or(Event::DropInternal)?;
+    // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
+    let header = unsafe { &mut *header };
+    if header.ttl <= 1 {
+        return Err(Event::DropTtlExceeded);
+    }
+    let old = u16::from_ne_bytes([header.ttl, header.proto]);
+    header.ttl -= 1;
+    let mut delta = Delta::NONE.word16(old, u16::from_ne_bytes([header.ttl, header.proto]));
+    if let Some(to) = to {
+        header.src_addr = to.source.v4();
+        header.dst_addr = to.destination.v4();
+        delta = delta
+            .address(packet.key.source, to.source)
+            .address(packet.key.destination, to.destination);
+    }
+    header.check = delta.apply(header.check);
+    Ok(())
+}
+
+#[inline(always)]
+fn ipv6(ctx: &XdpContext, packet: &Packet, to: Option<&Endpoints>) -> Result<(), Event> {
+    let header = ptr_at::<Ipv6Hdr>(ctx, packet.l3).ok_or(Event::DropInternal)?;
+    // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
+    let header = unsafe { &mut *header };
+    if header.hop_limit <= 1 {
+        return Err(Event::DropTtlExceeded);
+    }
+    header.hop_limit -= 1;
+    if let Some(to) = to {
+        header.src_addr = to.source.v6();
+        header.dst_addr = to.destination.v6();
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Stage 7: link-layer header, then out by the interface the packet came in by or another.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::generated::{bpf_redirect, bpf_xdp_adjust_head},
+    programs::XdpContext,
+};
+use lb_common::{event::Event, layout::Hop};
+use network_types::{eth::EthHdr, vlan::VlanHdr};
+
+use crate::{
+    ctx::{read, write},
+    parse::Packet,
+};
+
+const IPV4_BE: u16 = 0x0800_u16.to_be();
+const IPV6_BE: u16 = 0x86dd_u16.to_be();
+
+/// Writes the link-layer header for that hop: the XDP action that sends the packet there.
+#[inline(always)]
+pub(crate) fn by(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<u32, Event> {
+    if packet.vlans != hop.vlans {
+        let delta = (packet.vlans as i32 - hop.vlans as i32) * VlanHdr::LEN as i32;
+        // SAFETY: the context is the program's own; no pointer into the packet outlives this.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } != 0 {
+            return Err(Event::DropInternal);
+        }
+    }
+    let ip_be = if packet.v6 { IPV6_BE } else { IPV4_BE };
+    let [outer, inner] = hop.vlan_be;
+    let ether_type = match hop.vlans {
+        0 => ip_be,
+        1 => {
+            tag(ctx, 0, outer[1], ip_be)?;
+            outer[0]
+        }
+        _ => {
+            tag(ctx, 0, outer[1], inner[0])?;
+            tag(ctx, 1, inner[1], ip_be)?;
+            outer[0]
+        }
+    };
+    let ethernet = EthHdr { dst_addr: hop.to, src_addr: hop.from, ether_type };
+    write(ctx, 0, ethernet).ok_or(Event::DropInternal)?;
+    Ok(out_by(ctx, hop.interface))
+}
+
+/// The action that sends a packet out by that interface.
+#[inline(always)]
+fn out_by(ctx: &XdpContext, interface: u32) -> u32 {
+    if interface == ingress(ctx) {
+        return xdp_action::XDP_TX;
+    }
+    // SAFETY: the helper takes numbers; an interface that is gone makes the kernel drop the
+    // packet and trace it.
+    unsafe { bpf_redirect(interface, 0) as u32 }
+}
+
+#[inline(always)]
+fn tag(ctx: &XdpContext, index: usize, tci_be: u16, ether_type: u16) -> Result<(), Event> {
+    let header = VlanHdr { tci: tci_be.to_ne_bytes(), ether_type };
+    write(ctx, EthHdr::LEN + index * VlanHdr::LEN, header).ok_or(Event::DropInternal)
+}
+
+/// The way back to where the packet came from: its MACs the other way round, and its tags.
+#[inline(always)]
+pub(crate) fn way_back(ctx: &XdpContext, packet: &Packet) -> Hop {
+    let Some(ethernet) = read::<EthHdr>(ctx, 0) else { return Hop::default() };
+    Hop {
+        interface: ingress(ctx),
+        to: ethernet.src_addr,
+        from: ethernet.dst_addr,
+        vlan_be: packet.vlan_be,
+        vlans: packet.vlans,
+        pad: 0,
+    }
+}
+
+#[inline(always)]
+fn ingress(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context is the kernel's `xdp_md`, whole and readable.
+    unsafe { (*ctx.ctx).ingress_ifindex }
+}

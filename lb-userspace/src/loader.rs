@@ -1,0 +1,336 @@
+//! Loads the XDP program, attaches it, and keeps program, links and maps pinned in bpffs.
+//!
+//! Starting over an instance that is attached takes its maps over and swaps the program by link
+//! update, which is atomic: each packet meets the old program or the new one.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{
+        ProgramError, Xdp, XdpMode as AyaMode,
+        links::{FdLink, LinkError, PinnedLink},
+        xdp::XdpLink,
+    },
+};
+use lb_common::{
+    hash::Seed,
+    layout::Meta,
+    maps::{
+        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LAYOUT_VERSION, LISTENER_STATS, PERSISTENT,
+        PINS, POOLS, PROGRAM, REPLIES, SEED, SLOTS, TABLES, TEST_CLOCK, VIPS,
+    },
+    select::table_words,
+};
+
+use crate::{
+    config::{Limits, XdpMode},
+    maps::{LbMaps as _, MapError, kernel::KernelMaps},
+};
+
+/// Loading, attaching or detaching failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The directory in bpffs cannot be used.
+    #[error("{path}: {source}; is it on a bpffs? mount one with `mount -t bpf bpf /sys/fs/bpf`")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The instance that is attached was made otherwise.
+    #[error(
+        "{path} holds an instance made with {what} = {there}, and {wanted} is wanted: take it off \
+         with `holdfast detach` first (its pins and flows are lost)"
+    )]
+    OtherInstance {
+        /// The instance's directory.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the instance has.
+        there: u32,
+        /// What this program or configuration wants.
+        wanted: u32,
+    },
+    /// The kernel refused the program or a map.
+    #[error("the kernel refused the XDP program: {0}")]
+    Load(#[from] EbpfError),
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The program could not be loaded or attached.
+    #[error("{interface}: {source}{hint}")]
+    Attach {
+        /// Interface.
+        interface: String,
+        /// Why.
+        source: ProgramError,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// The program did not verify.
+    #[error("the kernel's verifier refused the XDP program: {0}")]
+    Verify(ProgramError),
+    /// A bpffs pin of a link.
+    #[error("{interface}: its link cannot be kept: {source}")]
+    Link {
+        /// Interface.
+        interface: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What the program is loaded with.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The program's ELF object.
+    pub object: &'a [u8],
+    /// The instance's directory in bpffs; made when it is not there.
+    pub directory: &'a Path,
+    /// Map sizes.
+    pub limits: &'a Limits,
+    /// Secret seed of every choice.
+    pub seed: Seed,
+    /// Debug events through aya-log.
+    pub packet_events: bool,
+    /// The program takes the time from the map `CLOCK`: for tests.
+    pub test_clock: bool,
+}
+
+/// The map sizes and layout that `limits` lead to.
+#[must_use]
+pub fn meta(limits: &Limits) -> Meta {
+    Meta {
+        layout_version: LAYOUT_VERSION,
+        pins: limits.pins,
+        flows: limits.flows,
+        listeners: limits.listeners,
+        backends: limits.backends,
+        pools: limits.pools,
+        maglev_slots: limits.maglev_slots,
+        next_scope: 1,
+    }
+}
+
+/// A loaded program, not attached by its loading.
+pub struct Loaded {
+    /// aya's handle; dropping it leaves what is pinned.
+    pub ebpf: Ebpf,
+    directory: PathBuf,
+}
+
+/// Loads the program over the maps pinned in the directory; makes those that are not there.
+pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
+    let directory = options.directory;
+    let wrong = |source| LoadError::Directory { path: directory.to_owned(), source };
+    fs::create_dir_all(directory).map_err(wrong)?;
+    check_instance(options)?;
+
+    let limits = options.limits;
+    let slots = limits.maglev_slots;
+    let test_clock = u8::from(options.test_clock);
+    let log_level = if options.packet_events { u8::MAX } else { 0 };
+    let tables = limits.pools * 2;
+    let names = 2 * (limits.listeners + limits.pools + limits.backends);
+    let mut loader = EbpfLoader::new();
+    let loader = loader
+        .default_map_pin_directory(directory)
+        .override_global(SEED, &options.seed.0, true)
+        .override_global(SLOTS, &slots, true)
+        .override_global(TEST_CLOCK, &test_clock, true)
+        .override_global(aya_log::LEVEL, &log_level, false)
+        .map_max_entries(VIPS, limits.listeners)
+        .map_max_entries(POOLS, limits.pools + 1)
+        .map_max_entries(TABLES, tables * table_words(slots))
+        .map_max_entries(BACKENDS, limits.backends + 1)
+        .map_max_entries(PINS, limits.pins)
+        .map_max_entries(FLOWS, limits.flows)
+        .map_max_entries(REPLIES, limits.flows)
+        .map_max_entries(LISTENER_STATS, limits.listeners + 1)
+        .map_max_entries(BACKEND_STATS, limits.backends + 1)
+        .map_max_entries(IDENTITIES, names);
+    let mut ebpf = loader.load(options.object)?;
+    program(&mut ebpf).and_then(Xdp::load).map_err(LoadError::Verify)?;
+    Ok(Loaded { ebpf, directory: directory.to_owned() })
+}
+
+/// Refuses maps of another layout or of other sizes: they would be taken over unseen.
+fn check_instance(options: &Options<'_>) -> Result<(), LoadError> {
+    if !options.directory.join(lb_common::maps::META).exists() {
+        return Ok(());
+    }
+    let there = KernelMaps::open(options.directory)?.meta()?;
+    if there.layout_version == 0 {
+        return Ok(());
+    }
+    let wanted = meta(options.limits);
+    let pairs = [
+        ("layout version", there.layout_version, wanted.layout_version),
+        ("limits.pins", there.pins, wanted.pins),
+        ("limits.flows", there.flows, wanted.flows),
+        ("limits.listeners", there.listeners, wanted.listeners),
+        ("limits.backends", there.backends, wanted.backends),
+        ("limits.pools", there.pools, wanted.pools),
+        ("limits.maglev_slots", there.maglev_slots, wanted.maglev_slots),
+    ];
+    match pairs.into_iter().find(|(_, there, wanted)| there != wanted) {
+        None => Ok(()),
+        Some((what, there, wanted)) => Err(LoadError::OtherInstance {
+            path: options.directory.to_owned(),
+            what,
+            there,
+            wanted,
+        }),
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    ebpf.program_mut(PROGRAM)
+        .ok_or(ProgramError::InvalidName { name: PROGRAM.to_owned() })
+        .and_then(TryInto::try_into)
+}
+
+/// How a program came to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// It replaced the one that was there.
+    Replaced,
+    /// In the driver.
+    Native,
+    /// On socket buffers.
+    Generic,
+}
+
+impl Loaded {
+    /// The maps.
+    pub fn maps(&self) -> Result<KernelMaps, MapError> {
+        KernelMaps::open(&self.directory)
+    }
+
+    /// Puts the program on an interface, by the link that is pinned there or by a new one.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
+        let pin = link_pin(&self.directory, interface);
+        if pin.exists() {
+            match self.replace(interface, &pin) {
+                Ok(()) => return Ok(Attached::Replaced),
+                // The interface has gone and come back: the old link leads nowhere.
+                Err(LoadError::Attach { .. }) => {
+                    fs::remove_file(&pin).map_err(|source| LoadError::Link {
+                        interface: interface.to_owned(),
+                        source,
+                    })?;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let native = || (AyaMode::Driver, Attached::Native);
+        let generic = || (AyaMode::Skb, Attached::Generic);
+        match mode {
+            XdpMode::Native => self.attach_new(interface, native(), &pin),
+            XdpMode::Generic => self.attach_new(interface, generic(), &pin),
+            XdpMode::Auto => match self.attach_new(interface, native(), &pin) {
+                Err(LoadError::Attach { .. }) => self.attach_new(interface, generic(), &pin),
+                other => other,
+            },
+        }
+    }
+
+    fn replace(&mut self, interface: &str, pin: &Path) -> Result<(), LoadError> {
+        let link = PinnedLink::from_pin(pin)
+            .map_err(|error| link_error(interface, error))
+            .map(FdLink::from)?;
+        let link = XdpLink::try_from(link).map_err(|error| link_error(interface, error))?;
+        let replaced = program(&mut self.ebpf).and_then(|program| {
+            let id = program.attach_to_link(link)?;
+            program.take_link(id)
+        });
+        // The link lives on by its pin.
+        replaced.map(drop).map_err(|source| attach_error(interface, source))
+    }
+
+    fn attach_new(
+        &mut self,
+        interface: &str,
+        (mode, attached): (AyaMode, Attached),
+        pin: &Path,
+    ) -> Result<Attached, LoadError> {
+        let link = program(&mut self.ebpf)
+            .and_then(|program| {
+                let id = program.attach(interface, mode)?;
+                program.take_link(id)
+            })
+            .map_err(|source| attach_error(interface, source))?;
+        let link = FdLink::try_from(link).map_err(|error| link_error(interface, error))?;
+        let pinned = link.pin(pin).map_err(|error| LoadError::Link {
+            interface: interface.to_owned(),
+            source: io::Error::other(error),
+        })?;
+        drop(pinned);
+        Ok(attached)
+    }
+}
+
+fn attach_error(interface: &str, source: ProgramError) -> LoadError {
+    let busy = matches!(&source, ProgramError::SyscallError(error)
+        if error.io_error.raw_os_error() == Some(libc::EBUSY));
+    let hint = if busy {
+        "; another XDP program is attached: see `ip link show`, take it off with `ip link set DEV \
+         xdp off` or what put it there"
+    } else {
+        ""
+    };
+    LoadError::Attach { interface: interface.to_owned(), source, hint }
+}
+
+fn link_error(interface: &str, error: LinkError) -> LoadError {
+    LoadError::Link { interface: interface.to_owned(), source: io::Error::other(error) }
+}
+
+const LINK_PREFIX: &str = "link-";
+
+fn link_pin(directory: &Path, interface: &str) -> PathBuf {
+    // A dot may not stand in the name of a bpffs pin.
+    directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
+}
+
+/// Interfaces that have a pinned link.
+pub fn attached(directory: &Path) -> io::Result<Vec<String>> {
+    let mut interfaces = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(LINK_PREFIX)) {
+            interfaces.push(name.replace('+', "."));
+        }
+    }
+    interfaces.sort();
+    Ok(interfaces)
+}
+
+/// Takes the program off an interface.
+pub fn detach(directory: &Path, interface: &str) -> io::Result<()> {
+    fs::remove_file(link_pin(directory, interface))
+}
+
+/// Takes the program off every interface and removes maps and directory. Fine when nothing is
+/// there.
+pub fn detach_all(directory: &Path) -> io::Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    for interface in attached(directory)? {
+        detach(directory, &interface)?;
+    }
+    for map in PERSISTENT {
+        match fs::remove_file(directory.join(map)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(directory)
+}

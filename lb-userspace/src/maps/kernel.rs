@@ -1,0 +1,390 @@
+//! The kernel's maps, opened from their bpffs pins.
+
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, MapError as AyaError, PerCpuArray, PerCpuValues},
+};
+use bytemuck::Zeroable as _;
+use lb_common::{
+    layout::{
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+    },
+    maps::{
+        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, PINS, POOLS, RECLAIM,
+        REPLIES, SETTINGS, TABLES, VIPS,
+    },
+    select::{SLOTS_PER_WORD, table_words},
+};
+
+use super::{Batch, Cursor, LbMaps, MapError, batch};
+
+/// Entries a batch call.
+const BATCH: u32 = 4096;
+
+/// The maps of an instance that is loaded.
+pub struct KernelMaps {
+    vips: HashMap<MapData, VipKey, Vip>,
+    pools: Array<MapData, Pool>,
+    tables: Large<u32, u64>,
+    backends: Large<u32, Backend>,
+    pins: Large<PinKey, Pin>,
+    flows: Large<FlowKey, Flow>,
+    replies: Large<FlowKey, Reply>,
+    settings: Array<MapData, Settings>,
+    reclaim: Array<MapData, Reclaim>,
+    meta: Array<MapData, Meta>,
+    identities: HashMap<MapData, IdentityKey, Name>,
+    listener_stats: PerCpuArray<MapData, ListenerCounters>,
+    backend_stats: PerCpuArray<MapData, BackendCounters>,
+}
+
+impl KernelMaps {
+    /// Opens the maps that are pinned in `directory`.
+    pub fn open(directory: &Path) -> Result<Self, MapError> {
+        Ok(Self {
+            vips: open(directory, VIPS, Map::HashMap)?,
+            pools: open(directory, POOLS, Map::Array)?,
+            tables: Large::open(directory, TABLES)?,
+            backends: Large::open(directory, BACKENDS)?,
+            pins: Large::open(directory, PINS)?,
+            flows: Large::open(directory, FLOWS)?,
+            replies: Large::open(directory, REPLIES)?,
+            settings: open(directory, SETTINGS, Map::Array)?,
+            reclaim: open(directory, RECLAIM, Map::Array)?,
+            meta: open(directory, META, Map::Array)?,
+            identities: open(directory, IDENTITIES, Map::HashMap)?,
+            listener_stats: open(directory, LISTENER_STATS, Map::PerCpuArray)?,
+            backend_stats: open(directory, BACKEND_STATS, Map::PerCpuArray)?,
+        })
+    }
+}
+
+fn open<T: TryFrom<Map, Error = AyaError>>(
+    directory: &Path,
+    map: &'static str,
+    kind: fn(MapData) -> Map,
+) -> Result<T, MapError> {
+    MapData::from_pin(directory.join(map))
+        .and_then(|data| T::try_from(kind(data)))
+        .map_err(|error| failed("open", map, error))
+}
+
+fn failed(operation: &'static str, map: &'static str, error: AyaError) -> MapError {
+    let source = match error {
+        AyaError::SyscallError(syscall) => syscall.io_error,
+        other => io::Error::other(other),
+    };
+    MapError { operation, map, source }
+}
+
+fn failed_io(operation: &'static str, map: &'static str) -> impl Fn(io::Error) -> MapError {
+    move |source| MapError { operation, map, source }
+}
+
+fn row<V: Pod>(array: &Array<MapData, V>, name: &'static str, row: u32) -> Result<V, MapError> {
+    array.get(&row, 0).map_err(|error| failed("read", name, error))
+}
+
+fn set_row<V: Pod>(
+    array: &mut Array<MapData, V>,
+    name: &'static str,
+    row: u32,
+    value: &V,
+) -> Result<(), MapError> {
+    array.set(row, value, 0).map_err(|error| failed("write", name, error))
+}
+
+fn entries<K: Pod, V: Pod>(
+    map: &HashMap<MapData, K, V>,
+    name: &'static str,
+) -> Result<Vec<(K, V)>, MapError> {
+    map.iter().collect::<Result<_, _>>().map_err(|error| failed("read", name, error))
+}
+
+fn insert<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &'static str,
+    key: &K,
+    value: &V,
+) -> Result<(), MapError> {
+    map.insert(key, value, 0).map_err(|error| failed("write", name, error))
+}
+
+fn remove<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &'static str,
+    key: &K,
+) -> Result<(), MapError> {
+    match map.remove(key) {
+        Ok(()) | Err(AyaError::KeyNotFound) => Ok(()),
+        Err(error) => match failed("delete from", name, error) {
+            absent if absent.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => Err(other),
+        },
+    }
+}
+
+/// A map that is read and written in batches.
+struct Large<K, V> {
+    data: MapData,
+    name: &'static str,
+    entry: PhantomData<(K, V)>,
+}
+
+impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
+    fn open(directory: &Path, name: &'static str) -> Result<Self, MapError> {
+        let opened = MapData::from_pin(directory.join(name))
+            .and_then(|data| data.info().map(|info| (info, data)));
+        let (info, data) = opened.map_err(|error| failed("open", name, error))?;
+        let sizes = (info.key_size() as usize, info.value_size() as usize);
+        if sizes != (size_of::<K>(), size_of::<V>()) {
+            let source = io::Error::other(format!("keys and values of {sizes:?} bytes"));
+            return Err(MapError { operation: "open", map: name, source });
+        }
+        Ok(Self { data, name, entry: PhantomData })
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.data.fd().as_fd()
+    }
+
+    fn read(&self, from: Option<batch::Position>, count: u32) -> Result<batch::Found<K, V>, MapError> {
+        batch::lookup(self.fd(), from, count).map_err(failed_io("read", self.name))
+    }
+
+    fn scan(&self, cursor: &mut Cursor) -> Result<Batch<K, V>, MapError> {
+        if cursor.done {
+            return Ok(Vec::new());
+        }
+        let from = batch::Position::try_from(cursor.position.as_slice()).ok();
+        let (found, next) = self.read(from, BATCH)?;
+        cursor.done = next.is_none();
+        cursor.position = next.map_or_else(Vec::new, Vec::from);
+        Ok(found)
+    }
+
+    fn write(&self, keys: &[K], values: &[V]) -> Result<(), MapError> {
+        batch::update(self.fd(), keys, values).map_err(failed_io("write", self.name))
+    }
+
+    fn remove(&self, keys: &[K]) -> Result<u64, MapError> {
+        batch::delete(self.fd(), keys).map_err(failed_io("delete from", self.name))
+    }
+}
+
+impl LbMaps for KernelMaps {
+    fn meta(&self) -> Result<Meta, MapError> {
+        row(&self.meta, META, 0)
+    }
+
+    fn set_meta(&mut self, meta: &Meta) -> Result<(), MapError> {
+        set_row(&mut self.meta, META, 0, meta)
+    }
+
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError> {
+        set_row(&mut self.settings, SETTINGS, 0, settings)
+    }
+
+    fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError> {
+        entries(&self.identities, IDENTITIES)
+    }
+
+    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError> {
+        insert(&mut self.identities, IDENTITIES, &key, name)
+    }
+
+    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError> {
+        remove(&mut self.identities, IDENTITIES, &key)
+    }
+
+    fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError> {
+        entries(&self.vips, VIPS)
+    }
+
+    fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError> {
+        insert(&mut self.vips, VIPS, key, vip)
+    }
+
+    fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError> {
+        remove(&mut self.vips, VIPS, key)
+    }
+
+    fn pool(&self, id: u32) -> Result<Pool, MapError> {
+        row(&self.pools, POOLS, id)
+    }
+
+    fn set_pool(&mut self, id: u32, pool: &Pool) -> Result<(), MapError> {
+        set_row(&mut self.pools, POOLS, id, pool)
+    }
+
+    fn write_table(&mut self, table: u32, slots: &[u16]) -> Result<(), MapError> {
+        let words: Vec<u64> = slots.chunks(SLOTS_PER_WORD as usize).map(pack).collect();
+        let first = first_word(table, slots.len());
+        let keys: Vec<u32> = (first..).take(words.len()).collect();
+        self.tables.write(&keys, &words)
+    }
+
+    fn table(&self, table: u32) -> Result<Vec<u16>, MapError> {
+        let meta = self.meta()?;
+        let slots = meta.maglev_slots as usize;
+        // A position in an array is the index before the next one.
+        let before = first_word(table, slots).checked_sub(1).map(u32::to_ne_bytes);
+        let (words, _) = self.tables.read(before, table_words(meta.maglev_slots))?;
+        Ok(words.into_iter().flat_map(|(_, word)| unpack(word)).take(slots).collect())
+    }
+
+    fn backends(&self) -> Result<Vec<(u32, Backend)>, MapError> {
+        let (found, _) = self.backends.read(None, self.meta()?.backends + 1)?;
+        Ok(found.into_iter().filter(|(_, backend)| *backend != Backend::zeroed()).collect())
+    }
+
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError> {
+        self.backends.write(&[id], std::slice::from_ref(backend))
+    }
+
+    fn grace_period(&self) -> Result<(), MapError> {
+        // XDP programs run in RCU read-side sections, and this command waits for all that have
+        // begun (`kernel/sched/membarrier.c`: `synchronize_rcu`).
+        const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+        // SAFETY: the call takes numbers only.
+        let result =
+            unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0_u32, 0) };
+        if result != 0 {
+            // A kernel without the command (nohz_full): no packet takes as long as this.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn reclaim(&self) -> Result<Reclaim, MapError> {
+        row(&self.reclaim, RECLAIM, 0)
+    }
+
+    fn set_reclaim(&mut self, reclaim: &Reclaim) -> Result<(), MapError> {
+        set_row(&mut self.reclaim, RECLAIM, 0, reclaim)
+    }
+
+    fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError> {
+        self.pins.scan(cursor)
+    }
+
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError> {
+        self.flows.scan(cursor)
+    }
+
+    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError> {
+        self.replies.scan(cursor)
+    }
+
+    fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
+        self.pins.remove(keys)
+    }
+
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
+        self.flows.remove(keys)
+    }
+
+    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
+        self.replies.remove(keys)
+    }
+
+    fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError> {
+        let cpus = self
+            .listener_stats
+            .get(&row, 0)
+            .map_err(|error| failed("read", LISTENER_STATS, error))?;
+        let mut sum = ListenerCounters::ZERO;
+        for cpu in cpus.iter() {
+            for (total, count) in sum.events.iter_mut().zip(cpu.events) {
+                *total += count;
+            }
+            sum.bytes_in += cpu.bytes_in;
+            sum.bytes_out += cpu.bytes_out;
+        }
+        Ok(sum)
+    }
+
+    fn backend_counters(&self, row: u32) -> Result<BackendCounters, MapError> {
+        let cpus = self
+            .backend_stats
+            .get(&row, 0)
+            .map_err(|error| failed("read", BACKEND_STATS, error))?;
+        let mut sum = BackendCounters::default();
+        for cpu in cpus.iter() {
+            sum.packets_in += cpu.packets_in;
+            sum.bytes_in += cpu.bytes_in;
+            sum.packets_out += cpu.packets_out;
+            sum.bytes_out += cpu.bytes_out;
+            sum.flows += cpu.flows;
+        }
+        Ok(sum)
+    }
+
+    fn clear_listener_counters(&mut self, row: u32) -> Result<(), MapError> {
+        clear(&mut self.listener_stats, LISTENER_STATS, row, ListenerCounters::ZERO)
+    }
+
+    fn clear_backend_counters(&mut self, row: u32) -> Result<(), MapError> {
+        clear(&mut self.backend_stats, BACKEND_STATS, row, BackendCounters::default())
+    }
+
+    fn now_ns(&self) -> u64 {
+        // The data path reads the coarse clock, which runs behind this one by a tick at most.
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
+        now.map_or(0, |now| {
+            let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+            seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+        })
+    }
+}
+
+fn clear<V: Pod>(
+    array: &mut PerCpuArray<MapData, V>,
+    name: &'static str,
+    row: u32,
+    zero: V,
+) -> Result<(), MapError> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| MapError {
+        operation: "count the CPUs for",
+        map: name,
+        source,
+    })?;
+    PerCpuValues::try_from(vec![zero; cpus])
+        .map_err(failed_io("write", name))
+        .and_then(|zeros| array.set(row, zeros, 0).map_err(|error| failed("write", name, error)))
+}
+
+fn first_word(table: u32, slots: usize) -> u32 {
+    table.saturating_sub(1) * table_words(u32::try_from(slots).unwrap_or(u32::MAX))
+}
+
+fn pack(slots: &[u16]) -> u64 {
+    slots.iter().rev().fold(0, |word, slot| (word << 16) | u64::from(*slot))
+}
+
+fn unpack(word: u64) -> [u16; SLOTS_PER_WORD as usize] {
+    [0, 16, 32, 48].map(|shift| (word >> shift & 0xffff) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::select::backend_at;
+
+    use super::*;
+
+    #[test]
+    fn packed_slots_stand_where_the_data_path_reads_them() {
+        let word = pack(&[1, 2, 3, 65_535]);
+        assert_eq!((0..4).map(|i| backend_at(word, i * 16)).collect::<Vec<_>>(), [1, 2, 3, 65_535]);
+        assert_eq!(unpack(word), [1, 2, 3, 65_535]);
+        assert_eq!(pack(&[7]), 7);
+    }
+}
