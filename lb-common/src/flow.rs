@@ -11,7 +11,7 @@
 
 use crate::{
     header::TcpFlags,
-    layout::{Backend, BackendRef, Reclaim, Settings, TcpState},
+    layout::{Backend, BackendRef, Settings, TcpState},
 };
 
 /// What a packet does with the entry found for its five-tuple.
@@ -65,11 +65,11 @@ pub const fn judge(
     tcp: Option<TcpFlags>,
     backend: &Backend,
     settings: &Settings,
-    reclaim: Reclaim,
+    reclaim_before_ns: u64,
     now_ns: u64,
 ) -> Fate {
     let (state, last_seen_ns, placed) = entry;
-    let over = if last_seen_ns < reclaim.before_ns { Fate::Reclaiming } else { Fate::Over };
+    let over = if last_seen_ns < reclaim_before_ns { Fate::Reclaiming } else { Fate::Over };
     if !in_time(state, last_seen_ns, settings, now_ns) {
         return over;
     }
@@ -182,8 +182,7 @@ mod tests {
     fn what_a_packet_does_with_its_entry() {
         let check = |state: TcpState, flags: Option<TcpFlags>, backend_state, want| {
             let entry = (state.code(), S, BackendRef::new(1, 1));
-            let got =
-                judge(entry, flags, &backend(backend_state), &SETTINGS, Reclaim::default(), 2 * S);
+            let got = judge(entry, flags, &backend(backend_state), &SETTINGS, 0, 2 * S);
             assert_eq!(got, want, "{state:?} {flags:?} {backend_state:?}");
         };
         use BackendState::{Down, Draining, Evacuating, Ready};
@@ -206,7 +205,7 @@ mod tests {
     #[test]
     fn an_entry_being_reclaimed_is_left_alone() {
         let entry = (TcpState::Stateless.code(), S, BackendRef::new(1, 1));
-        let reclaim = Reclaim { before_ns: 2 * S, ..Reclaim::default() };
+        let reclaim = 2 * S;
         let at = |now| judge(entry, None, &backend(BackendState::Ready), &SETTINGS, reclaim, now);
         assert_eq!(at(300 * S), Fate::Follow);
         assert_eq!(at(301 * S), Fate::Reclaiming);

@@ -5,7 +5,7 @@
 
 use crate::{
     flow::{REUSE_MARGIN_NS, idle_ns},
-    layout::{FlowKey, Reclaim, Reply, Settings},
+    layout::{FlowKey, NAT_SOURCES, Reply, Settings},
 };
 
 /// Ports that flows get: below 32768, where Linux takes those of its own connections from
@@ -37,11 +37,13 @@ pub const fn port_be(flow_hash: u64, attempt: u32) -> u16 {
     ((offset as u16).wrapping_add(FIRST_PORT)).to_be()
 }
 
-/// Which of a backend's `count` NAT sources a flow with this hash uses.
+/// Which of a backend's `count` NAT sources (1 to [`NAT_SOURCES`]) a flow with this hash uses.
 #[inline(always)]
 #[must_use]
 pub const fn source_index(flow_hash: u64, count: u32) -> usize {
-    ((flow_hash & 0xffff) as u32).wrapping_rem(if count == 0 { 1 } else { count }) as usize
+    // The mask changes nothing for a count in range; the verifier needs it as a proof.
+    let scaled = (flow_hash & 0xffff).wrapping_mul(count as u64) >> 16;
+    (scaled as usize) & (NAT_SOURCES - 1)
 }
 
 /// What a flow may do with a port that has an entry.
@@ -62,12 +64,12 @@ pub fn claim(
     reply: &Reply,
     client: &FlowKey,
     settings: &Settings,
-    reclaim: Reclaim,
+    reclaim_before_ns: u64,
     now_ns: u64,
 ) -> Claim {
     let idle = now_ns.saturating_sub(reply.last_seen_ns);
     let over = idle >= idle_ns(reply.state, settings).saturating_add(REUSE_MARGIN_NS);
-    if over && reply.last_seen_ns < reclaim.before_ns {
+    if over && reply.last_seen_ns < reclaim_before_ns {
         Claim::Taken
     } else if reply.client == *client {
         Claim::Own
@@ -140,13 +142,7 @@ mod tests {
                 state: state.code(),
                 pad: [0; 3],
             };
-            let got = claim(
-                &reply,
-                &client(who),
-                &settings,
-                Reclaim { before_ns, ..Reclaim::default() },
-                now,
-            );
+            let got = claim(&reply, &client(who), &settings, before_ns, now);
             assert_eq!(got, want, "{state:?} {who} {before_ns} {now}");
         };
         check(TcpState::Established, 1, 0, 2 * S, Claim::Own);

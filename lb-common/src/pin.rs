@@ -1,6 +1,6 @@
 //! Is a pin still honoured, and does a packet refresh it? (P3, P4, P5, P7, P9, P10)
 
-use crate::layout::{Backend, BackendRef, Pin, Reclaim, Refresh, Vip};
+use crate::layout::{Backend, BackendRef, Pin, Refresh, Vip};
 
 /// What a new flow may do with its client's pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub const fn judge(
     pin: &Pin,
     vip: &Vip,
     backend: &Backend,
-    reclaim: Reclaim,
+    reclaim_before_ns: u64,
     now_ns: u64,
 ) -> Standing {
     if in_time(pin, vip.timeout_ns, vip.max_lifetime_ns, now_ns) && backend.honours_pin(pin.backend)
     {
         Standing::Honoured
-    } else if pin.last_seen_ns < reclaim.before_ns {
+    } else if pin.last_seen_ns < reclaim_before_ns {
         Standing::Reclaiming
     } else {
         Standing::Void
@@ -164,13 +164,7 @@ mod tests {
     fn p7_what_is_being_reclaimed_is_left_alone() {
         let vip = vip(60 * S, Refresh::Activity);
         let check = |before_ns, now, want| {
-            let got = judge(
-                &pin(10),
-                &vip,
-                &backend(BackendState::Ready),
-                Reclaim { before_ns, ..Reclaim::default() },
-                now,
-            );
+            let got = judge(&pin(10), &vip, &backend(BackendState::Ready), before_ns, now);
             assert_eq!(got, want);
         };
         check(0, 70 * S, Standing::Void);
@@ -183,7 +177,7 @@ mod tests {
     fn p9_states() {
         let vip = vip(60 * S, Refresh::Activity);
         let check = |state, want| {
-            assert_eq!(judge(&pin(0), &vip, &backend(state), Reclaim::default(), S), want);
+            assert_eq!(judge(&pin(0), &vip, &backend(state), 0, S), want);
         };
         check(BackendState::Ready, Standing::Honoured);
         check(BackendState::Draining, Standing::Honoured);

@@ -1,6 +1,6 @@
-//! Stage 3: the flow under way, or a new one; then on to its backend.
+//! Stage 3: the flow under way, or a new one.
 
-use core::ptr::{addr_of_mut, write_volatile};
+use core::ptr::{addr_of_mut, null_mut, write_volatile};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, programs::XdpContext};
 use aya_log_ebpf::debug;
@@ -9,76 +9,60 @@ use lb_common::{
     event::Event,
     flow::{self, Fate, Side},
     header,
-    layout::{Backend, BackendRef, Flow, FlowKey, Forward, Reclaim, Settings, Vip},
+    layout::{Backend, Flow, Forward, Settings, Vip},
 };
 
 use crate::{
-    count,
-    ctx::len,
+    clock, count,
     maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
     pin, reset,
-    rewrite::{self, Endpoints},
-    transmit,
+    work::{Work, work},
 };
 
 /// What a client's packet is judged with.
 pub(crate) struct Judging<'a> {
     pub(crate) vip: &'a Vip,
     pub(crate) settings: &'a Settings,
-    pub(crate) reclaim: Reclaim,
+    pub(crate) reclaim_before_ns: u64,
     pub(crate) now_ns: u64,
 }
 
-/// What is done with the entry found for a five-tuple.
-enum Entry {
-    /// There is none: insert.
-    Absent,
-    /// Write over it.
-    Renew(*mut Flow),
-    /// Leave it alone.
-    Reclaiming,
-}
-
-/// Sends a client's packet to its backend: the event to count and the XDP action.
+/// Finds the way to a client's packet's backend: [`Event::Forwarded`], or [`Event::ResetSent`]
+/// when the packet has become a reset.
 #[inline(always)]
-pub(crate) fn to_backend(
-    ctx: &XdpContext,
-    packet: &Packet,
-    vip: &Vip,
-) -> Result<(Event, u32), Event> {
-    check(packet)?;
-    let settings = SETTINGS.get(0).ok_or(Event::DropInternal)?;
-    let reclaim = *RECLAIM.get(0).ok_or(Event::DropInternal)?;
-    let now_ns = crate::clock::now_ns();
-    let judging = Judging { vip, settings, reclaim, now_ns };
-
-    let mut entry = Entry::Absent;
-    if let Some(found) = FLOWS.get_ptr_mut(&packet.key) {
-        // SAFETY: a pointer from a map look-up is valid for the program's run.
-        let known = unsafe { found.read() };
-        let backend = BACKENDS.get(known.backend.id()).ok_or(Event::DropInternal)?;
-        let met = (known.state, known.last_seen_ns, known.backend);
-        match flow::judge(met, packet.tcp, backend, settings, reclaim, now_ns) {
-            Fate::Follow => {
-                let state = match packet.tcp {
-                    Some(flags) => flow::next_state(known.state, flags, Side::Client),
-                    None => known.state,
-                };
-                let age_ns = now_ns.saturating_sub(known.last_seen_ns);
-                if state != known.state || age_ns >= vip.refresh_ns {
-                    note(ctx, packet, &judging, found, state);
-                }
-                let nat = (known.nat_address, known.nat_port_be);
-                return send(ctx, packet, vip, known.backend, backend, nat, false);
-            }
-            Fate::Reset => return reset::answer(ctx, packet),
-            Fate::Over => entry = Entry::Renew(found),
-            Fate::Reclaiming => entry = Entry::Reclaiming,
-        }
+pub(crate) fn to_backend(ctx: &XdpContext, work: &mut Work, vip: &Vip) -> Result<Event, Event> {
+    work.listener = vip.listener;
+    check(&work.packet)?;
+    let judging = Judging {
+        vip,
+        settings: SETTINGS.get(0).ok_or(Event::DropInternal)?,
+        reclaim_before_ns: RECLAIM.get(0).ok_or(Event::DropInternal)?.before_ns,
+        now_ns: clock::now_ns(),
+    };
+    let Some(found) = FLOWS.get_ptr_mut(&work.packet.key) else {
+        return place(ctx, &judging, null_mut(), false);
+    };
+    // SAFETY: a pointer from a map look-up is valid for the program's run; another CPU may write
+    // the entry meanwhile, each field as one word.
+    let (state, last_seen_ns, placed) =
+        unsafe { ((*found).state, (*found).last_seen_ns, (*found).backend) };
+    let backend = BACKENDS.get(placed.id()).ok_or(Event::DropInternal)?;
+    let fate = flow::judge(
+        (state, last_seen_ns, placed),
+        work.packet.tcp,
+        backend,
+        judging.settings,
+        judging.reclaim_before_ns,
+        judging.now_ns,
+    );
+    match fate {
+        Fate::Follow => follow(ctx, work, &judging, found, backend),
+        Fate::Reset => reset::answer(ctx, &work.packet),
+        Fate::Over => place(ctx, &judging, found, false),
+        Fate::Reclaiming => place(ctx, &judging, null_mut(), true),
     }
-    place(ctx, packet, &judging, &entry)
 }
 
 /// Refuses what must not be forwarded to a backend nor back to a client.
@@ -91,112 +75,131 @@ pub(crate) fn check(packet: &Packet) -> Result<(), Event> {
     }
 }
 
-/// Writes down that a packet of the flow came, when its state changed, else at most once a
-/// refresh step. Then the client's pin and the other direction hear of it too.
-#[inline(never)]
-fn note(ctx: &XdpContext, packet: &Packet, judging: &Judging<'_>, found: *mut Flow, state: u8) {
+#[inline(always)]
+fn follow(
+    ctx: &XdpContext,
+    work: &mut Work,
+    judging: &Judging<'_>,
+    found: *mut Flow,
+    backend: &Backend,
+) -> Result<Event, Event> {
     // SAFETY: as in `to_backend`.
-    let known = unsafe { &found.read() };
-    let Some(backend) = BACKENDS.get(known.backend.id()) else { return };
-    let owed = pin::touch(
-        &packet.key,
-        judging.vip,
-        known.backend,
-        known.pin_owed != 0,
-        judging.reclaim,
-        judging.now_ns,
-    );
-    // SAFETY: as in `to_backend`; each field is one word or less.
-    unsafe {
-        write_volatile(addr_of_mut!((*found).last_seen_ns), judging.now_ns);
-        write_volatile(addr_of_mut!((*found).state), state);
-        write_volatile(addr_of_mut!((*found).pin_owed), u8::from(owed));
+    let known = unsafe { &*found.cast_const() };
+    let state = match work.packet.tcp {
+        Some(flags) => flow::next_state(known.state, flags, Side::Client),
+        None => known.state,
+    };
+    let age_ns = judging.now_ns.saturating_sub(known.last_seen_ns);
+    work.backend = known.backend;
+    work.new_flow = 0;
+    way_to(work, backend, known.nat_address, known.nat_port_be)?;
+    if state != known.state || age_ns >= judging.vip.refresh_ns {
+        work.state = state;
+        note(ctx, judging, found, backend);
     }
-    if known.nat_port_be != 0 {
-        nat::note(ctx, packet, judging, known, backend, state);
-    }
+    Ok(Event::Forwarded)
 }
 
-/// Places a new flow: pin, else hash; then a source port where the mode needs one.
+/// Writes down that a packet of the flow came: when its state changed, else at most once a
+/// refresh step. Then the client's pin and the other direction hear of it too.
 ///
 /// A BPF function of its own, as all that an established flow's packet seldom needs: each has its
 /// own share of the 512 bytes of stack.
 #[inline(never)]
-fn place(
-    ctx: &XdpContext,
-    packet: &Packet,
-    judging: &Judging<'_>,
-    entry: &Entry,
-) -> Result<(Event, u32), Event> {
-    let vip = judging.vip;
-    let choice = pin::choose(&packet.key, vip, judging.reclaim, judging.now_ns)?;
-    let backend = BACKENDS.get(choice.backend.id()).ok_or(Event::DropInternal)?;
-    let state = flow::first_state(packet.tcp);
-    let pool = POOLS.get(vip.pool).ok_or(Event::DropInternal)?;
-    let nat = if pool.forward == Forward::Nat.code() {
-        nat::take(ctx, packet, judging, choice.backend, backend, state)?
-    } else {
-        (Address { words_be: [0; 4] }, 0)
-    };
-    let flow = Flow {
-        backend: choice.backend,
-        last_seen_ns: judging.now_ns,
-        nat_address: nat.0,
-        nat_port_be: nat.1,
-        state,
-        pin_owed: u8::from(choice.pin_owed),
-        pad: 0,
-    };
-    let event = write(&packet.key, &flow, entry);
-    count::event(vip.listener, event);
-    debug!(ctx, "flow placed, backend {}, event {}", choice.backend.id(), event as u8);
-    send(ctx, packet, vip, choice.backend, backend, nat, true)
-}
-
-#[inline(always)]
-fn write(key: &FlowKey, flow: &Flow, entry: &Entry) -> Event {
-    match *entry {
-        // SAFETY: as in `to_backend`.
-        Entry::Renew(found) => {
-            unsafe { found.write(*flow) };
-            Event::FlowRenewed
-        }
-        Entry::Reclaiming => Event::FlowInsertFailed,
-        Entry::Absent => match FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Event::FlowMade,
-            Err(_) => Event::FlowInsertFailed,
-        },
+fn note(ctx: &XdpContext, judging: &Judging<'_>, found: *mut Flow, backend: &Backend) {
+    let Some(work) = work() else { return };
+    // SAFETY: as in `to_backend`.
+    let (owed, nat_address, nat_port_be) =
+        unsafe { ((*found).pin_owed != 0, (*found).nat_address, (*found).nat_port_be) };
+    work.flow.nat_address = nat_address;
+    work.client = work.packet.key.source;
+    let owed = pin::touch(work, judging, owed);
+    // SAFETY: as in `to_backend`.
+    unsafe {
+        write_volatile(addr_of_mut!((*found).last_seen_ns), judging.now_ns);
+        write_volatile(addr_of_mut!((*found).state), work.state);
+        write_volatile(addr_of_mut!((*found).pin_owed), u8::from(owed));
+    }
+    if nat_port_be != 0 {
+        nat::note(ctx, judging, backend, nat_port_be);
     }
 }
 
-#[inline(always)]
-fn send(
+/// Places a new flow: pin, else hash; then a source port where the mode needs one. `renewed` is
+/// the entry to write over, null for none; `reclaiming`: there is one that is to be left alone.
+#[inline(never)]
+fn place(
     ctx: &XdpContext,
-    packet: &Packet,
-    vip: &Vip,
-    placed: BackendRef,
+    judging: &Judging<'_>,
+    renewed: *mut Flow,
+    reclaiming: bool,
+) -> Result<Event, Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    work.client = work.packet.key.source;
+    pin::choose(judging)?;
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
+    let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
+    let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
+    work.state = flow::first_state(work.packet.tcp);
+    work.new_flow = 1;
+    work.flow.nat_address = Address { words_be: [0; 4] };
+    work.flow.nat_port_be = 0;
+    if pool.forward == Forward::Nat.code() {
+        nat::take(ctx, judging, backend)?;
+    }
+    write(judging, renewed, reclaiming)?;
+    way(backend)?;
+    debug!(ctx, "flow placed: backend {}", work.backend.id());
+    Ok(Event::Forwarded)
+}
+
+/// Writes the entry of a new flow.
+#[inline(always)]
+fn write(judging: &Judging<'_>, renewed: *mut Flow, reclaiming: bool) -> Result<(), Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    work.flow.backend = work.backend;
+    work.flow.last_seen_ns = judging.now_ns;
+    work.flow.state = work.state;
+    work.flow.pin_owed = work.pin_owed;
+    work.flow.pad = 0;
+    let event = if reclaiming {
+        Event::FlowInsertFailed
+    } else if !renewed.is_null() {
+        // SAFETY: as in `to_backend`.
+        unsafe { renewed.write(work.flow) };
+        Event::FlowRenewed
+    } else {
+        match FLOWS.insert(&work.packet.key, &work.flow, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Event::FlowMade,
+            Err(_) => Event::FlowInsertFailed,
+        }
+    };
+    count::event(judging.vip.listener, event);
+    Ok(())
+}
+
+/// The way of a new flow's packet.
+#[inline(always)]
+fn way(backend: &Backend) -> Result<(), Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    way_to(work, backend, work.flow.nat_address, work.flow.nat_port_be)
+}
+
+#[inline(always)]
+fn way_to(
+    work: &mut Work,
     backend: &Backend,
-    (nat_address, nat_port_be): (Address, u16),
-    new_flow: bool,
-) -> Result<(Event, u32), Event> {
+    nat_address: Address,
+    nat_port_be: u16,
+) -> Result<(), Event> {
     if backend.hop.interface == 0 {
         return Err(Event::DropNoNextHop);
     }
-    if nat_port_be == 0 {
-        rewrite::forwarded(ctx, packet)?;
-    } else {
-        let port_be =
-            if backend.port_be == 0 { packet.key.destination_port_be } else { backend.port_be };
-        let to = Endpoints {
-            source: nat_address,
-            destination: backend.address,
-            source_port_be: nat_port_be,
-            destination_port_be: port_be,
-        };
-        rewrite::translated(ctx, packet, &to)?;
-    }
-    let bytes = len(ctx) as u64;
-    let action = transmit::by(ctx, packet, &backend.hop)?;
-    count::to_backend(vip.listener, placed.id(), bytes, new_flow);
-    Ok((Event::Forwarded, action))
+    work.hop = backend.hop;
+    work.translated = u8::from(nat_port_be != 0);
+    work.to.source = nat_address;
+    work.to.source_port_be = nat_port_be;
+    work.to.destination = backend.address;
+    work.to.destination_port_be = nat::backend_port_be(&work.packet, backend);
+    Ok(())
 }

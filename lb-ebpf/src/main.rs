@@ -22,63 +22,54 @@ mod reset;
 mod rewrite;
 mod select;
 mod transmit;
+mod work;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use lb_common::event::{Event, EventKind};
 
-use crate::parse::Packet;
-
-/// What ends a packet's way: the event, the counters' row and, when it is sent, how.
-pub(crate) struct Verdict {
-    event: Event,
-    /// Row of the listener; 0: none.
-    listener: u32,
-    /// The XDP action of a packet that is sent.
-    action: u32,
-}
-
-impl Verdict {
-    /// The packet is not sent.
-    #[inline(always)]
-    pub(crate) const fn ends(event: Event, listener: u32) -> Self {
-        Self { event, listener, action: xdp_action::XDP_DROP }
-    }
-}
+use crate::work::work;
 
 /// The program's entry.
 #[xdp]
 fn holdfast(ctx: XdpContext) -> u32 {
-    let mut packet = Packet::EMPTY;
-    let verdict = match parse::parse(&ctx, &mut packet) {
-        Ok(()) => balance(&ctx, &packet),
-        Err(event) => Verdict::ends(event, 0),
+    let (event, action) = match stages(&ctx) {
+        Ok((event, action)) => (event, action),
+        Err(event) => (event, xdp_action::XDP_DROP),
     };
-    count::event(verdict.listener, verdict.event);
-    match verdict.event.kind() {
-        EventKind::Sent => verdict.action,
+    let listener = work().map_or(0, |work| work.listener);
+    count::event(listener, event);
+    match event.kind() {
+        EventKind::Sent => action,
         EventKind::Passed => xdp_action::XDP_PASS,
         EventKind::Dropped | EventKind::Noted => {
-            debug!(&ctx, "dropped, event {}, listener {}", verdict.event as u8, verdict.listener);
+            debug!(&ctx, "dropped: event {}, listener {}", event as u8, listener);
             xdp_action::XDP_DROP
         }
     }
 }
 
+/// A packet's way: what to count, and the XDP action when it is sent.
 #[inline(always)]
-fn balance(ctx: &XdpContext, packet: &Packet) -> Verdict {
-    let mut listener = 0;
-    let outcome = match classify::vip(&packet.key) {
-        Some(vip) => {
-            listener = vip.listener;
-            flow::to_backend(ctx, packet, vip)
-        }
-        None => reply::to_client(ctx, packet, &mut listener),
+fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
+    let unparsed = work().ok_or(Event::DropInternal)?;
+    unparsed.listener = 0;
+    parse::parse(ctx, &mut unparsed.packet)?;
+
+    let parsed = work().ok_or(Event::DropInternal)?;
+    let placed = match classify::vip(&parsed.packet.key) {
+        Some(vip) => flow::to_backend(ctx, parsed, vip)?,
+        None => reply::to_client(parsed)?,
     };
-    match outcome {
-        Ok((event, action)) => Verdict { event, listener, action },
-        Err(event) => Verdict::ends(event, listener),
+    if matches!(placed, Event::ResetSent) {
+        return Ok((placed, xdp_action::XDP_TX));
     }
+
+    let placed_work = work().ok_or(Event::DropInternal)?;
+    count::bytes(placed_work, placed, ctx::len(ctx) as u64);
+    rewrite::rewrite(ctx, placed_work)?;
+    let action = transmit::by(ctx, &placed_work.packet, &placed_work.hop)?;
+    Ok((placed, action))
 }
 
 #[cfg(not(test))]

@@ -6,9 +6,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use lb_common::layout::{
-    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin, PinKey,
-    Pool, Reclaim, Reply, Settings, Vip, VipKey,
+    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+    PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
 };
+
+use crate::work::Work;
 
 #[map]
 pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
@@ -38,6 +40,10 @@ pub(crate) static BACKEND_STATS: PerCpuArray<BackendCounters> = PerCpuArray::pin
 static META: Array<Meta> = Array::pinned(1, 0);
 #[map]
 static IDENTITIES: HashMap<IdentityKey, Name> = HashMap::pinned(1, 0);
+
+/// The packet under way.
+#[map]
+pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
 /// The tests' clock, nanoseconds; read only when `TEST_CLOCK` is set.
 #[map]

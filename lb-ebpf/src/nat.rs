@@ -5,124 +5,124 @@ use core::ptr::{addr_of_mut, write_volatile};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, programs::XdpContext};
 use lb_common::{
-    address::Address,
     event::Event,
-    layout::{Backend, BackendRef, Flow, FlowKey, Reply},
+    layout::{Backend, Reply},
     nat::{self, Claim},
     select::flow_hash,
 };
 
-use crate::{count, flow::Judging, maps::REPLIES, parse::Packet, select, transmit};
+use crate::{
+    count,
+    flow::Judging,
+    maps::REPLIES,
+    parse::Packet,
+    select, transmit,
+    work::{Work, work},
+};
 
-/// Takes a source address and port for a new flow, and writes the entry for its answers.
-#[inline(always)]
+/// Takes a source address and port for a new flow, into the flow's entry in the making, and
+/// writes the entry for its answers.
+#[inline(never)]
 pub(crate) fn take(
     ctx: &XdpContext,
-    packet: &Packet,
     judging: &Judging<'_>,
-    placed: BackendRef,
     backend: &Backend,
-    state: u8,
-) -> Result<(Address, u16), Event> {
-    let hash = flow_hash(select::seed(), &packet.key);
-    let source = *backend
-        .nat_sources
-        .get(nat::source_index(hash, backend.nat_source_count))
-        .ok_or(Event::DropInternal)?;
+) -> Result<(), Event> {
+    let work = work().ok_or(Event::DropInternal)?;
     if backend.nat_source_count == 0 {
         return Err(Event::DropNoSource);
     }
-    let reply = entry(ctx, packet, judging, placed, state);
-    let mut key = key(packet, backend, source, 0);
+    let hash = flow_hash(select::seed(), &work.packet.key);
+    let index = nat::source_index(hash, backend.nat_source_count);
+    work.flow.nat_address = *backend.nat_sources.get(index).ok_or(Event::DropInternal)?;
+    prepare(work, judging, backend);
+    work.reply.hop = transmit::way_back(ctx, &work.packet);
     for attempt in 0..nat::TRIES {
         let port_be = nat::port_be(hash, attempt);
-        key.destination_port_be = port_be;
-        if REPLIES.insert(&key, &reply, u64::from(BPF_NOEXIST)).is_ok() {
+        work.reply_key.destination_port_be = port_be;
+        work.flow.nat_port_be = port_be;
+        if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
-            return Ok((source, port_be));
+            return Ok(());
         }
-        let Some(found) = REPLIES.get_ptr_mut(&key) else { continue };
-        // SAFETY: a pointer from a map look-up is valid for the program's run.
-        let known = unsafe { found.read() };
-        let claim =
-            nat::claim(&known, &packet.key, judging.settings, judging.reclaim, judging.now_ns);
-        let claimed = match claim {
-            Claim::Taken => false,
-            Claim::Own => true,
-            Claim::TakeOver => exchange(found, known.last_seen_ns, judging.now_ns),
-        };
-        if claimed {
-            // SAFETY: as above; whoever changed `last_seen_ns` from its old value owns the entry.
-            unsafe { found.write(reply) };
-            if matches!(claim, Claim::TakeOver) {
-                count::event(judging.vip.listener, Event::ReplyTakenOver);
-            }
-            return Ok((source, port_be));
+        let Some(found) = REPLIES.get_ptr_mut(&work.reply_key) else { continue };
+        if claim(found, work, judging) {
+            return Ok(());
         }
     }
     Err(Event::DropPortsExhausted)
 }
 
-/// Tells the entry for answers that a packet of its flow came; makes it anew if it was evicted.
+/// Claims the entry of a port, if it may be had; writes it anew then.
 #[inline(always)]
-pub(crate) fn note(
-    ctx: &XdpContext,
-    packet: &Packet,
-    judging: &Judging<'_>,
-    known: &Flow,
-    backend: &Backend,
-    state: u8,
-) {
-    let key = key(packet, backend, known.nat_address, known.nat_port_be);
-    let reply = entry(ctx, packet, judging, known.backend, state);
-    let Some(found) = REPLIES.get_ptr_mut(&key) else {
-        if REPLIES.insert(&key, &reply, u64::from(BPF_NOEXIST)).is_ok() {
+fn claim(found: *mut Reply, work: &Work, judging: &Judging<'_>) -> bool {
+    // SAFETY: a pointer from a map look-up is valid for the program's run.
+    let known = unsafe { &*found.cast_const() };
+    let last_seen_ns = known.last_seen_ns;
+    let claim = nat::claim(
+        known,
+        &work.packet.key,
+        judging.settings,
+        judging.reclaim_before_ns,
+        judging.now_ns,
+    );
+    match claim {
+        Claim::Taken => return false,
+        Claim::Own => {}
+        Claim::TakeOver => {
+            if !exchange(found, last_seen_ns, judging.now_ns) {
+                return false;
+            }
+            count::event(judging.vip.listener, Event::ReplyTakenOver);
+        }
+    }
+    // SAFETY: as above; whoever changed `last_seen_ns` from its old value owns the entry.
+    unsafe { found.write(work.reply) };
+    true
+}
+
+/// Tells the entry for answers that a packet of its flow came, and by which way; makes it anew if
+/// it was evicted.
+#[inline(always)]
+pub(crate) fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend, nat_port_be: u16) {
+    let Some(work) = work() else { return };
+    prepare(work, judging, backend);
+    work.reply.hop = transmit::way_back(ctx, &work.packet);
+    work.reply_key.destination_port_be = nat_port_be;
+    let Some(found) = REPLIES.get_ptr_mut(&work.reply_key) else {
+        if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
         }
         return;
     };
-    // SAFETY: as in `take`.
-    let owner = unsafe { (*found).client };
-    if owner == packet.key {
-        // SAFETY: as in `take`; the way back to the client may have changed too.
-        unsafe { found.write(reply) };
+    // SAFETY: as in `claim`.
+    let owner = unsafe { &(*found.cast_const()).client };
+    if *owner == work.packet.key {
+        // SAFETY: as in `claim`; the entry is this flow's own.
+        unsafe { found.write(work.reply) };
     }
 }
 
-/// The five-tuple of a backend's answer.
+/// Key and value of the entry for answers, but for the port and the way back.
 #[inline(always)]
-fn key(packet: &Packet, backend: &Backend, source: Address, port_be: u16) -> FlowKey {
-    FlowKey {
-        source: backend.address,
-        destination: source,
-        source_port_be: if backend.port_be == 0 {
-            packet.key.destination_port_be
-        } else {
-            backend.port_be
-        },
-        destination_port_be: port_be,
-        protocol: packet.key.protocol,
-        pad: [0; 3],
-    }
+fn prepare(work: &mut Work, judging: &Judging<'_>, backend: &Backend) {
+    work.reply_key.source = backend.address;
+    work.reply_key.destination = work.flow.nat_address;
+    work.reply_key.source_port_be = backend_port_be(&work.packet, backend);
+    work.reply_key.protocol = work.packet.key.protocol;
+    work.reply_key.pad = [0; 3];
+    work.reply.last_seen_ns = judging.now_ns;
+    work.reply.backend = work.backend;
+    work.reply.client = work.packet.key;
+    work.reply.listener = judging.vip.listener;
+    work.reply.state = work.state;
+    work.reply.pad = [0; 3];
 }
 
+/// The port that the backend is reached at, network byte order.
 #[inline(always)]
-fn entry(
-    ctx: &XdpContext,
-    packet: &Packet,
-    judging: &Judging<'_>,
-    placed: BackendRef,
-    state: u8,
-) -> Reply {
-    Reply {
-        last_seen_ns: judging.now_ns,
-        backend: placed,
-        client: packet.key,
-        hop: transmit::way_back(ctx, packet),
-        listener: judging.vip.listener,
-        state,
-        pad: [0; 3],
-    }
+pub(crate) fn backend_port_be(packet: &Packet, backend: &Backend) -> u16 {
+    if backend.port_be == 0 { packet.key.destination_port_be } else { backend.port_be }
 }
 
 /// Changes the time of an entry from `old` to `new`; false when another CPU was first.

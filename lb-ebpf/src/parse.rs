@@ -13,7 +13,6 @@ use lb_common::{
 use network_types::{
     eth::EthHdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
-    tcp::TcpHdr,
     udp::UdpHdr,
     vlan::VlanHdr,
 };
@@ -47,83 +46,132 @@ pub(crate) struct Packet {
     pub(crate) v6: bool,
 }
 
-impl Packet {
-    /// To be filled by [`parse`].
-    pub(crate) const EMPTY: Self = Self {
-        key: FlowKey {
-            source: Address { words_be: [0; 4] },
-            destination: Address { words_be: [0; 4] },
-            source_port_be: 0,
-            destination_port_be: 0,
-            protocol: 0,
-            pad: [0; 3],
-        },
-        vlan_be: [[0; 2]; 2],
-        vlans: 0,
-        l3: 0,
-        l4: 0,
-        l4_len: 0,
-        own_len: 0,
-        tcp: None,
-        v6: false,
-    };
+/// A TCP header without options, all bytes as they stand in the packet. Not `network-types`' one,
+/// which keeps offset and flags in a bit field that is read piece by piece: the verifier loses
+/// sight of the bounds on the way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct TcpHeader {
+    pub(crate) source: [u8; 2],
+    pub(crate) destination: [u8; 2],
+    pub(crate) sequence: [u8; 4],
+    pub(crate) acknowledgement: [u8; 4],
+    /// Length of the header, in words, in the upper half.
+    pub(crate) offset: u8,
+    pub(crate) flags: u8,
+    pub(crate) window: [u8; 2],
+    pub(crate) check: [u8; 2],
+    pub(crate) urgent: [u8; 2],
 }
 
-/// Reads a packet's headers. The error says why it is not one to look at.
+impl TcpHeader {
+    pub(crate) const LEN: usize = size_of::<Self>();
+}
+
+/// What lies below IP.
+struct Link {
+    vlan_be: [[u16; 2]; 2],
+    vlans: u32,
+    l3: usize,
+    /// Type of what follows.
+    ether_type: u16,
+}
+
+/// What the IP header says.
+struct Network {
+    protocol: u8,
+    l4: usize,
+    l4_len: u32,
+}
+
+/// Reads a packet's headers into `packet`. The error says why it is not one to look at.
 #[inline(always)]
 pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
-    match link(ctx, packet)? {
-        IPV4_BE => ipv4(ctx, packet)?,
-        IPV6_BE => ipv6(ctx, packet)?,
+    let link = link(ctx)?;
+    let v6 = link.ether_type == IPV6_BE;
+    let network = match link.ether_type {
+        IPV4_BE => ipv4(ctx, link.l3)?,
+        IPV6_BE => ipv6(ctx, link.l3)?,
         _ => return Err(Event::PassNotIp),
+    };
+    let (ports_be, own_len, tcp) = match Protocol::from_code(network.protocol) {
+        Some(Protocol::Tcp) => tcp(ctx, &network)?,
+        Some(Protocol::Udp) => udp(ctx, &network)?,
+        None => return Err(Event::PassNotTcpUdp),
+    };
+    if v6 {
+        let header = read::<Ipv6Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
+        packet.key.source = Address::from_v6(header.src_addr);
+        packet.key.destination = Address::from_v6(header.dst_addr);
+    } else {
+        let header = read::<Ipv4Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
+        packet.key.source = Address::from_v4(header.src_addr);
+        packet.key.destination = Address::from_v4(header.dst_addr);
     }
-    ports(ctx, packet)
+    [packet.key.source_port_be, packet.key.destination_port_be] = ports_be;
+    packet.key.protocol = network.protocol;
+    packet.key.pad = [0; 3];
+    packet.vlan_be = link.vlan_be;
+    packet.vlans = link.vlans;
+    packet.l3 = link.l3;
+    packet.l4 = network.l4;
+    packet.l4_len = network.l4_len;
+    packet.own_len = own_len;
+    packet.tcp = tcp;
+    packet.v6 = v6;
+    Ok(())
 }
 
-/// Ethernet and up to two VLAN tags; the type of what follows.
+/// Ethernet and up to two VLAN tags.
 #[inline(always)]
-fn link(ctx: &XdpContext, packet: &mut Packet) -> Result<u16, Event> {
+fn link(ctx: &XdpContext) -> Result<Link, Event> {
     let ethernet = read::<EthHdr>(ctx, 0).ok_or(Event::PassTruncated)?;
-    let mut ether_type = ethernet.ether_type;
-    packet.l3 = EthHdr::LEN;
-    for tag in &mut packet.vlan_be {
-        if ether_type != VLAN_BE && ether_type != QINQ_BE {
+    let mut link =
+        Link { vlan_be: [[0; 2]; 2], vlans: 0, l3: EthHdr::LEN, ether_type: ethernet.ether_type };
+    for tag in &mut link.vlan_be {
+        if link.ether_type != VLAN_BE && link.ether_type != QINQ_BE {
             break;
         }
-        let header = read::<VlanHdr>(ctx, packet.l3).ok_or(Event::PassTruncated)?;
-        *tag = [ether_type, u16::from_ne_bytes(header.tci)];
-        ether_type = header.ether_type;
-        packet.vlans += 1;
-        packet.l3 += VlanHdr::LEN;
+        let header = read::<VlanHdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
+        *tag = [link.ether_type, u16::from_ne_bytes(header.tci)];
+        link.ether_type = header.ether_type;
+        link.vlans += 1;
+        link.l3 += VlanHdr::LEN;
     }
-    Ok(ether_type)
+    Ok(link)
 }
 
 #[inline(always)]
-fn ipv4(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
-    let header = read::<Ipv4Hdr>(ctx, packet.l3).ok_or(Event::PassTruncated)?;
+fn ipv4(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
+    let header = read::<Ipv4Hdr>(ctx, l3).ok_or(Event::PassTruncated)?;
     let header_len = usize::from(header.vihl & 0xf) * 4;
     let total_len = usize::from(u16::from_be_bytes(header.tot_len));
     if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || total_len < header_len {
         return Err(Event::PassBadHeader);
     }
-    if packet.l3 + total_len > len(ctx) {
+    if l3 + total_len > len(ctx) {
         return Err(Event::PassTruncated);
     }
     // More fragments, or an offset.
     if u16::from_be_bytes(header.frags) & 0x3fff != 0 {
         return Err(Event::PassFragment);
     }
-    packet.l4 = packet.l3 + header_len;
-    packet.l4_len = (total_len - header_len) as u32;
-    packet.key.source = Address::from_v4(header.src_addr);
-    packet.key.destination = Address::from_v4(header.dst_addr);
-    packet.key.protocol = header.proto;
+    let l4 = l3 + header_len;
     if header.proto == ICMP {
-        let kind = read::<u8>(ctx, packet.l4).ok_or(Event::PassTruncated)?;
-        return Err(if is_icmp_error(kind) { Event::PassIcmpError } else { Event::PassNotTcpUdp });
+        return Err(icmp(ctx, l4, is_icmp_error));
     }
-    Ok(())
+    Ok(Network { protocol: header.proto, l4, l4_len: (total_len - header_len) as u32 })
+}
+
+/// What becomes of an ICMP message, by its type.
+#[inline(always)]
+fn icmp(ctx: &XdpContext, l4: usize, is_error: fn(u8) -> bool) -> Event {
+    // Type and code: the verifier takes no proof of a single byte at the end.
+    match read::<[u8; 2]>(ctx, l4) {
+        Some([kind, _]) if is_error(kind) => Event::PassIcmpError,
+        Some(_) => Event::PassNotTcpUdp,
+        None => Event::PassTruncated,
+    }
 }
 
 /// First two bytes of an IPv6 extension header; the length in units of eight, the first not
@@ -136,18 +184,18 @@ struct Extension {
 }
 
 #[inline(always)]
-fn ipv6(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
-    let header = read::<Ipv6Hdr>(ctx, packet.l3).ok_or(Event::PassTruncated)?;
+fn ipv6(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
+    let header = read::<Ipv6Hdr>(ctx, l3).ok_or(Event::PassTruncated)?;
     let payload_len = usize::from(u16::from_be_bytes(header.payload_len));
     if header.vcf[0] >> 4 != 6 {
         return Err(Event::PassBadHeader);
     }
-    if packet.l3 + Ipv6Hdr::LEN + payload_len > len(ctx) {
+    if l3 + Ipv6Hdr::LEN + payload_len > len(ctx) {
         return Err(Event::PassTruncated);
     }
     let mut next = header.next_hdr;
     let mut skipped = 0_usize;
-    let first = packet.l3 + Ipv6Hdr::LEN;
+    let first = l3 + Ipv6Hdr::LEN;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !is_extension(next) {
             break;
@@ -168,48 +216,32 @@ fn ipv6(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
     if skipped > payload_len {
         return Err(Event::PassBadHeader);
     }
-    packet.v6 = true;
-    packet.l4 = first + skipped;
-    packet.l4_len = (payload_len - skipped) as u32;
-    packet.key.source = Address::from_v6(header.src_addr);
-    packet.key.destination = Address::from_v6(header.dst_addr);
-    packet.key.protocol = next;
+    let l4 = first + skipped;
     if next == ICMPV6 {
-        let kind = read::<u8>(ctx, packet.l4).ok_or(Event::PassTruncated)?;
-        return Err(if is_icmpv6_error(kind) { Event::PassIcmpError } else { Event::PassNotTcpUdp });
+        return Err(icmp(ctx, l4, is_icmpv6_error));
     }
-    Ok(())
+    Ok(Network { protocol: next, l4, l4_len: (payload_len - skipped) as u32 })
 }
 
-/// Where the flags stand in a TCP header, and the data offset before them.
-const TCP_OFFSET_AND_FLAGS: usize = 12;
+/// Ports, the header's own length, and TCP's flags.
+type Transport = ([u16; 2], u16, Option<TcpFlags>);
 
 #[inline(always)]
-fn ports(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
-    match Protocol::from_code(packet.key.protocol) {
-        Some(Protocol::Tcp) => {
-            let header = read::<TcpHdr>(ctx, packet.l4).ok_or(Event::PassTruncated)?;
-            let [offset, flags] = read::<[u8; 2]>(ctx, packet.l4 + TCP_OFFSET_AND_FLAGS)
-                .ok_or(Event::PassTruncated)?;
-            if (packet.l4_len as usize) < TcpHdr::LEN {
-                return Err(Event::PassTruncated);
-            }
-            packet.key.source_port_be = u16::from_ne_bytes(header.source);
-            packet.key.destination_port_be = u16::from_ne_bytes(header.dest);
-            packet.own_len = u16::from(offset >> 4);
-            packet.tcp = Some(TcpFlags(flags));
-        }
-        Some(Protocol::Udp) => {
-            let header = read::<UdpHdr>(ctx, packet.l4).ok_or(Event::PassTruncated)?;
-            if (packet.l4_len as usize) < UdpHdr::LEN {
-                return Err(Event::PassTruncated);
-            }
-            packet.key.source_port_be = u16::from_ne_bytes(header.src);
-            packet.key.destination_port_be = u16::from_ne_bytes(header.dst);
-            packet.own_len = u16::from_be_bytes(header.len);
-            packet.tcp = None;
-        }
-        None => return Err(Event::PassNotTcpUdp),
+fn tcp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
+    let header = read::<TcpHeader>(ctx, network.l4).ok_or(Event::PassTruncated)?;
+    if (network.l4_len as usize) < TcpHeader::LEN {
+        return Err(Event::PassTruncated);
     }
-    Ok(())
+    let ports_be = [u16::from_ne_bytes(header.source), u16::from_ne_bytes(header.destination)];
+    Ok((ports_be, u16::from(header.offset >> 4), Some(TcpFlags(header.flags))))
+}
+
+#[inline(always)]
+fn udp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
+    let header = read::<UdpHdr>(ctx, network.l4).ok_or(Event::PassTruncated)?;
+    if (network.l4_len as usize) < UdpHdr::LEN {
+        return Err(Event::PassTruncated);
+    }
+    let ports_be = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
+    Ok((ports_be, u16::from_be_bytes(header.len), None))
 }

@@ -5,90 +5,83 @@ use core::ptr::{addr_of_mut, write_volatile};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lb_common::{
     event::Event,
-    layout::{BackendRef, FlowKey, Pin, PinKey, Reclaim, Vip},
+    layout::{BackendRef, Pin, Vip},
     pin::{self, Standing, Touch},
 };
 
 use crate::{
     count,
+    flow::Judging,
     maps::{BACKENDS, PINS},
     select,
+    work::{Work, work},
 };
 
-/// Where a new flow goes.
-pub(crate) struct Choice {
-    pub(crate) backend: BackendRef,
-    /// Its client's pin could not be written.
-    pub(crate) pin_owed: bool,
-}
-
-/// Chooses the backend of a new flow: the client's pin, else the hash; and pins the client.
-#[inline(always)]
-pub(crate) fn choose(
-    packet: &FlowKey,
-    vip: &Vip,
-    reclaim: Reclaim,
-    now_ns: u64,
-) -> Result<Choice, Event> {
-    if vip.scope == 0 {
-        let backend = select::by_hash(packet, vip)?;
-        count::event(vip.listener, Event::FlowPlacedByHash);
-        return Ok(Choice { backend, pin_owed: false });
-    }
-    let key = key(packet, vip);
-    if let Some(found) = PINS.get_ptr_mut(&key) {
-        match standing(found, vip, reclaim, now_ns) {
-            (Standing::Honoured, backend) => {
-                refresh(found, vip, backend, Touch::NewFlow, now_ns);
-                count::event(vip.listener, Event::PinFollowed);
-                return Ok(Choice { backend, pin_owed: false });
-            }
-            (Standing::Void, _) => {
-                let backend = select::by_hash(packet, vip)?;
-                renew(found, backend, now_ns);
-                count::event(vip.listener, Event::PinRenewed);
-                return Ok(Choice { backend, pin_owed: false });
-            }
-            (Standing::Reclaiming, _) => {
-                let backend = select::by_hash(packet, vip)?;
-                count::event(vip.listener, Event::PinReclaiming);
-                return Ok(Choice { backend, pin_owed: true });
-            }
+/// Chooses the backend of a new flow, into [`Work::backend`]: the client's pin, else the hash; and
+/// pins the client.
+#[inline(never)]
+pub(crate) fn choose(judging: &Judging<'_>) -> Result<(), Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    let vip = judging.vip;
+    work.pin_owed = 0;
+    if vip.scope != 0 {
+        key(work, vip);
+        if let Some(found) = PINS.get_ptr_mut(&work.pin_key) {
+            return follow(work, judging, found);
         }
     }
-    let backend = select::by_hash(packet, vip)?;
+    work.backend = select::by_hash(&work.packet.key, vip)?;
     count::event(vip.listener, Event::FlowPlacedByHash);
-    Ok(Choice { backend, pin_owed: !insert(&key, vip, backend, now_ns) })
+    if vip.scope != 0 {
+        work.pin_owed = u8::from(!insert(work, judging));
+    }
+    Ok(())
+}
+
+/// Goes with the pin found, or makes it anew.
+#[inline(always)]
+fn follow(work: &mut Work, judging: &Judging<'_>, found: *mut Pin) -> Result<(), Event> {
+    let vip = judging.vip;
+    let (standing, backend) = standing(found, judging);
+    if matches!(standing, Standing::Honoured) {
+        work.backend = backend;
+        refresh(found, vip, backend, Touch::NewFlow, judging.now_ns);
+        count::event(vip.listener, Event::PinFollowed);
+        return Ok(());
+    }
+    work.backend = select::by_hash(&work.packet.key, vip)?;
+    if matches!(standing, Standing::Void) {
+        renew(found, work.backend, judging.now_ns);
+        count::event(vip.listener, Event::PinRenewed);
+    } else {
+        work.pin_owed = 1;
+        count::event(vip.listener, Event::PinReclaiming);
+    }
+    Ok(())
 }
 
 /// What a packet of a flow under way does for its client's pin: refreshes it (P4, P5), or makes
 /// it if that is still owed. Is it still owed?
 #[inline(always)]
-pub(crate) fn touch(
-    packet: &FlowKey,
-    vip: &Vip,
-    flow_backend: BackendRef,
-    owed: bool,
-    reclaim: Reclaim,
-    now_ns: u64,
-) -> bool {
+pub(crate) fn touch(work: &mut Work, judging: &Judging<'_>, owed: bool) -> bool {
+    let vip = judging.vip;
     if vip.scope == 0 {
         return false;
     }
-    let key = key(packet, vip);
-    let Some(found) = PINS.get_ptr_mut(&key) else {
-        return owed && serves(flow_backend) && !insert(&key, vip, flow_backend, now_ns);
+    key(work, vip);
+    let Some(found) = PINS.get_ptr_mut(&work.pin_key) else {
+        return owed && serves(work.backend) && !insert(work, judging);
     };
-    refresh(found, vip, flow_backend, Touch::Activity, now_ns);
+    refresh(found, vip, work.backend, Touch::Activity, judging.now_ns);
     if !owed {
         return false;
     }
-    match standing(found, vip, reclaim, now_ns).0 {
+    match standing(found, judging).0 {
         Standing::Honoured => false,
         Standing::Reclaiming => true,
         Standing::Void => {
-            if serves(flow_backend) {
-                renew(found, flow_backend, now_ns);
+            if serves(work.backend) {
+                renew(found, work.backend, judging.now_ns);
                 count::event(vip.listener, Event::PinRenewed);
             }
             false
@@ -97,8 +90,9 @@ pub(crate) fn touch(
 }
 
 #[inline(always)]
-fn key(packet: &FlowKey, vip: &Vip) -> PinKey {
-    PinKey { client: packet.source.masked(vip.client_mask), scope: vip.scope }
+fn key(work: &mut Work, vip: &Vip) {
+    work.pin_key.client = work.client.masked(vip.client_mask);
+    work.pin_key.scope = vip.scope;
 }
 
 /// Does the backend take pins in that life?
@@ -108,22 +102,25 @@ fn serves(backend: BackendRef) -> bool {
 }
 
 #[inline(always)]
-fn standing(found: *mut Pin, vip: &Vip, reclaim: Reclaim, now_ns: u64) -> (Standing, BackendRef) {
+fn standing(found: *mut Pin, judging: &Judging<'_>) -> (Standing, BackendRef) {
     // SAFETY: a pointer from a map look-up is valid for the program's run. Another CPU may write
     // the pin meanwhile: each field is one word, and a mixture reads as void.
-    let pin = unsafe { found.read() };
-    let standing = match BACKENDS.get(pin.backend.id()) {
-        Some(backend) => pin::judge(&pin, vip, backend, reclaim, now_ns),
+    let pin = unsafe { &*found.cast_const() };
+    let pinned = pin.backend;
+    let standing = match BACKENDS.get(pinned.id()) {
+        Some(backend) => {
+            pin::judge(pin, judging.vip, backend, judging.reclaim_before_ns, judging.now_ns)
+        }
         None => Standing::Void,
     };
-    (standing, pin.backend)
+    (standing, pinned)
 }
 
 #[inline(always)]
 fn refresh(found: *mut Pin, vip: &Vip, backend: BackendRef, touch: Touch, now_ns: u64) {
     // SAFETY: as in `standing`.
-    let pin = unsafe { found.read() };
-    if pin::refreshes(&pin, vip, backend, touch, now_ns) {
+    let pin = unsafe { &*found.cast_const() };
+    if pin::refreshes(pin, vip, backend, touch, now_ns) {
         // SAFETY: as in `standing`. Volatile: the write must happen, and as one word.
         unsafe { write_volatile(addr_of_mut!((*found).last_seen_ns), now_ns) };
     }
@@ -141,19 +138,22 @@ fn renew(found: *mut Pin, backend: BackendRef, now_ns: u64) {
     }
 }
 
-/// Inserts a pin. A pin that another CPU has just inserted is as good: the hash gave the same.
+/// Inserts a pin to [`Work::backend`]. A pin that another CPU has just inserted is as good: the
+/// hash gave the same.
 #[inline(always)]
-fn insert(key: &PinKey, vip: &Vip, backend: BackendRef, now_ns: u64) -> bool {
+fn insert(work: &mut Work, judging: &Judging<'_>) -> bool {
     const EEXIST: i32 = -17;
-    let pin = Pin { backend, created_ns: now_ns, last_seen_ns: now_ns };
-    match PINS.insert(key, &pin, u64::from(BPF_NOEXIST)) {
+    work.pin.backend = work.backend;
+    work.pin.created_ns = judging.now_ns;
+    work.pin.last_seen_ns = judging.now_ns;
+    match PINS.insert(&work.pin_key, &work.pin, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
-            count::event(vip.listener, Event::PinMade);
+            count::event(judging.vip.listener, Event::PinMade);
             true
         }
         Err(EEXIST) => true,
         Err(_) => {
-            count::event(vip.listener, Event::PinInsertFailed);
+            count::event(judging.vip.listener, Event::PinInsertFailed);
             false
         }
     }

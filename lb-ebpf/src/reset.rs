@@ -1,6 +1,6 @@
 //! A TCP reset in answer to a packet whose flow's backend is gone (P9).
 
-use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
+use aya_ebpf::{helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
 use lb_common::{
     checksum::fold,
     event::Event,
@@ -10,49 +10,34 @@ use lb_common::{
 use network_types::{
     eth::EthHdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
-    tcp::TcpHdr,
 };
 
 use crate::{
     ctx::{len, read, write},
-    parse::Packet,
+    parse::{Packet, TcpHeader},
 };
 
 const TTL: u8 = 64;
 /// Don't fragment.
 const DF: [u8; 2] = [0x40, 0];
 
-/// A TCP header without options, as it stands in the packet.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Reset {
-    source: [u8; 2],
-    destination: [u8; 2],
-    sequence: [u8; 4],
-    acknowledgement: [u8; 4],
-    offset_and_flags: [u8; 2],
-    window: [u8; 2],
-    check: [u8; 2],
-    urgent: [u8; 2],
-}
+const RESET_LEN: u16 = TcpHeader::LEN as u16;
 
-const RESET_LEN: u16 = size_of::<Reset>() as u16;
-
-/// Turns the packet into a reset to its sender. A reset is not answered by one, nor are packets
+/// Turns the packet into a reset to its sender: [`Event::ResetSent`]. A reset is not answered by one, nor are packets
 /// with IP options or extension headers.
 #[inline(never)]
-pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<(Event, u32), Event> {
+pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> {
     let Some(flags) = packet.tcp else { return Err(Event::DropGone) };
     let ip_len = if packet.v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
     if flags.rst() || packet.l4 - packet.l3 != ip_len {
         return Err(Event::DropGone);
     }
-    let tcp = read::<TcpHdr>(ctx, packet.l4).ok_or(Event::DropInternal)?;
+    let tcp = read::<TcpHeader>(ctx, packet.l4).ok_or(Event::DropInternal)?;
     let payload = packet.l4_len.saturating_sub(u32::from(packet.own_len) * 4);
     let numbers = reset_numbers(
         flags,
-        u32::from_be_bytes(tcp.seq),
-        u32::from_be_bytes(tcp.ack_seq),
+        u32::from_be_bytes(tcp.sequence),
+        u32::from_be_bytes(tcp.acknowledgement),
         payload,
     );
     let surplus = len(ctx) as i32 - (packet.l4 as i32 + i32::from(RESET_LEN));
@@ -64,7 +49,7 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<(Event, u32), 
         .and_then(|()| if packet.v6 { ipv6(ctx, packet) } else { ipv4(ctx, packet) })
         .and_then(|()| write(ctx, packet.l4, segment(packet, numbers)));
     match done {
-        Some(()) => Ok((Event::ResetSent, xdp_action::XDP_TX)),
+        Some(()) => Ok(Event::ResetSent),
         None => Err(Event::DropInternal),
     }
 }
@@ -114,27 +99,25 @@ fn ipv6(ctx: &XdpContext, packet: &Packet) -> Option<()> {
 }
 
 #[inline(always)]
-fn segment(packet: &Packet, numbers: ResetNumbers) -> Reset {
+fn segment(packet: &Packet, numbers: ResetNumbers) -> TcpHeader {
     let ack = if numbers.acknowledgement.is_some() { TcpFlags::ACK } else { 0 };
-    let offset_and_flags = [5 << 4, TcpFlags::RST | ack];
+    let (offset, flags) = (5 << 4, TcpFlags::RST | ack);
     let sequence = numbers.sequence.to_be_bytes();
     let acknowledgement = numbers.acknowledgement.unwrap_or(0).to_be_bytes();
-    let sum = pseudo_header(
-        packet.key.source,
-        packet.key.destination,
-        Protocol::Tcp.code(),
-        RESET_LEN,
-    ) + u64::from(packet.key.source_port_be)
-        + u64::from(packet.key.destination_port_be)
-        + u64::from(u32::from_ne_bytes(sequence))
-        + u64::from(u32::from_ne_bytes(acknowledgement))
-        + u64::from(u16::from_ne_bytes(offset_and_flags));
-    Reset {
+    let sum =
+        pseudo_header(packet.key.source, packet.key.destination, Protocol::Tcp.code(), RESET_LEN)
+            + u64::from(packet.key.source_port_be)
+            + u64::from(packet.key.destination_port_be)
+            + u64::from(u32::from_ne_bytes(sequence))
+            + u64::from(u32::from_ne_bytes(acknowledgement))
+            + u64::from(u16::from_ne_bytes([offset, flags]));
+    TcpHeader {
         source: packet.key.destination_port_be.to_ne_bytes(),
         destination: packet.key.source_port_be.to_ne_bytes(),
         sequence,
         acknowledgement,
-        offset_and_flags,
+        offset,
+        flags,
         window: [0; 2],
         check: (!fold(sum)).to_ne_bytes(),
         urgent: [0; 2],

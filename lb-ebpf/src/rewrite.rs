@@ -7,6 +7,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     ctx::{ptr_at, read, write},
     parse::Packet,
+    work::Work,
 };
 
 /// The addresses and ports that a packet gets.
@@ -21,20 +22,24 @@ pub(crate) struct Endpoints {
 const TCP_CHECK: usize = 16;
 const UDP_CHECK: usize = 6;
 
-/// One hop more, nothing else (`dsr`).
+/// One hop more, and new addresses and ports where the packet is translated.
 #[inline(always)]
-pub(crate) fn forwarded(ctx: &XdpContext, packet: &Packet) -> Result<(), Event> {
-    if packet.v6 { ipv6(ctx, packet, None) } else { ipv4(ctx, packet, None) }
+pub(crate) fn rewrite(ctx: &XdpContext, work: &Work) -> Result<(), Event> {
+    let packet = &work.packet;
+    let to = if work.translated != 0 { Some(&work.to) } else { None };
+    if packet.v6 {
+        ipv6(ctx, packet, to)?;
+    } else {
+        ipv4(ctx, packet, to)?;
+    }
+    match to {
+        Some(to) => transport(ctx, packet, to),
+        None => Ok(()),
+    }
 }
 
-/// New addresses and ports (`nat`, either direction).
 #[inline(always)]
-pub(crate) fn translated(ctx: &XdpContext, packet: &Packet, to: &Endpoints) -> Result<(), Event> {
-    if packet.v6 {
-        ipv6(ctx, packet, Some(to))?;
-    } else {
-        ipv4(ctx, packet, Some(to))?;
-    }
+fn transport(ctx: &XdpContext, packet: &Packet, to: &Endpoints) -> Result<(), Event> {
     let delta = Delta::NONE
         .address(packet.key.source, to.source)
         .address(packet.key.destination, to.destination)

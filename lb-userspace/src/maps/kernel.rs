@@ -156,7 +156,11 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         self.data.fd().as_fd()
     }
 
-    fn read(&self, from: Option<batch::Position>, count: u32) -> Result<batch::Found<K, V>, MapError> {
+    fn read(
+        &self,
+        from: Option<batch::Position>,
+        count: u32,
+    ) -> Result<batch::Found<K, V>, MapError> {
         batch::lookup(self.fd(), from, count).map_err(failed_io("read", self.name))
     }
 

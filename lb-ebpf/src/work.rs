@@ -1,0 +1,49 @@
+//! What one packet's stages hand on, in memory of the CPU's own: more than fits on the stack.
+
+use lb_common::{
+    address::Address,
+    layout::{BackendRef, Flow, FlowKey, Hop, Pin, PinKey, Reply},
+};
+
+use crate::{maps::WORK, parse::Packet, rewrite::Endpoints};
+
+/// The packet under way.
+pub(crate) struct Work {
+    /// What parse read.
+    pub(crate) packet: Packet,
+    /// Its client: who sent it or, of an answer, who gets it.
+    pub(crate) client: Address,
+    /// Row of its listener; 0: none.
+    pub(crate) listener: u32,
+    /// The backend it goes to or comes from, by pin, hash or entry.
+    pub(crate) backend: BackendRef,
+    /// The client's pin could not be written.
+    pub(crate) pin_owed: u8,
+    /// Addresses and ports are rewritten.
+    pub(crate) translated: u8,
+    /// It makes a new flow.
+    pub(crate) new_flow: u8,
+    /// The state of its flow.
+    pub(crate) state: u8,
+    /// What they are rewritten to.
+    pub(crate) to: Endpoints,
+    /// Where it leaves.
+    pub(crate) hop: Hop,
+    /// Room for keys and values that are looked up or inserted.
+    pub(crate) pin_key: PinKey,
+    pub(crate) pin: Pin,
+    pub(crate) flow: Flow,
+    pub(crate) reply_key: FlowKey,
+    pub(crate) reply: Reply,
+}
+
+/// This packet's room.
+///
+/// Each stage looks it up anew: what it reads then is unknown to the verifier, which so forgets
+/// by which of the many ways a packet came instead of following each through all that comes after.
+#[inline(always)]
+pub(crate) fn work<'a>() -> Option<&'a mut Work> {
+    // SAFETY: the row is this CPU's own and nothing interrupts the program on it; a stage that
+    // calls another does not use its reference after the call has looked up another.
+    WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+}
