@@ -1,5 +1,8 @@
 //! Holdfast's agent: configuration in, BPF maps out.
 
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod limits;
 pub mod maps;
