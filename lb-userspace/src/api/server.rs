@@ -38,8 +38,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The listening end of the admin API.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
+    /// Before the listener: fields are dropped in this order.
     file: SocketFile,
+    listener: UnixListener,
 }
 
 impl Server {
@@ -53,20 +54,20 @@ impl Server {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { listener, file })
+        Ok(Self { file, listener })
     }
 
     /// Serves until `stop` is ready, then gives running requests two seconds and removes the
     /// socket file. Sends what is asked for to `commands`.
     pub async fn serve(self, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
-        let Self { listener, file } = self;
+        let Self { file, listener } = self;
         let mut connections = JoinSet::new();
         tokio::select! {
             () = accept(&listener, &commands, &mut connections) => {}
             () = stop => {}
         }
-        drop(listener);
         drop(file);
+        drop(listener);
         let ended = timeout(STOP_TIME, async { while connections.join_next().await.is_some() {} });
         if ended.await.is_err() {
             connections.shutdown().await;

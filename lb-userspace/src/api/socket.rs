@@ -50,7 +50,10 @@ pub enum BindError {
     },
 }
 
-/// A listening socket and the file that leads to it; the file goes when this is dropped.
+/// The file that leads to a listening socket; it goes when this is dropped.
+///
+/// To be dropped before the socket is closed: the open socket keeps the inode's number from being
+/// given to another agent's file.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -198,16 +201,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_is_replaced_and_its_owner_keeps_off_the_new_one() {
+    fn a_stale_socket_is_replaced() {
         let directory = directory();
         let path = directory.path().join("admin.sock");
-        let (listener, stale) = open(&path).expect("open");
-        drop(listener);
-        let (_listener, file) = open(&path).expect("open over a stale one");
-        drop(stale);
+        drop(UnixListener::bind(&path).expect("a listener that leaves its file"));
         assert!(path.exists());
+        let (_listener, file) = open(&path).expect("open over a stale one");
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn another_one_s_socket_is_not_removed() {
+        let directory = directory();
+        let path = directory.path().join("admin.sock");
+        let (_first_listener, first) = open(&path).expect("open");
+        fs::remove_file(&path).expect("remove");
+        let (_second_listener, _second) = open(&path).expect("open again");
+        drop(first);
+        assert!(path.exists());
     }
 
     #[test]
