@@ -92,17 +92,18 @@ impl Client {
         cursor: Option<&str>,
     ) -> Result<wire::SessionsPage, ClientError> {
         let Filter { listener, backend, client } = filter;
-        let mut target = format!("/v1/sessions?limit={limit}");
-        for (key, value) in [
+        let pairs = [
+            ("limit", Some(limit.to_string())),
             ("listener", listener.clone()),
             ("backend", backend.clone()),
             ("client", client.map(|client| client.to_string())),
             ("cursor", cursor.map(str::to_owned)),
-        ] {
-            if let Some(value) = value {
-                target += &format!("&{key}={}", query::encoded(&value));
-            }
-        }
+        ];
+        let pairs: Vec<String> = pairs
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("{key}={}", query::encoded(&value?))))
+            .collect();
+        let target = format!("/v1/sessions?{}", pairs.join("&"));
         self.read(&self.send(Method::GET, &target, Bytes::new()).await?)
     }
 
@@ -199,12 +200,13 @@ impl Client {
     }
 
     fn refused_by_kernel(&self, error: io::Error) -> ClientError {
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NoAgent(self.socket.clone())
-            }
-            io::ErrorKind::PermissionDenied => ClientError::Denied(self.socket.clone()),
-            _ => self.connection(error),
+        let kind = error.kind();
+        if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+            ClientError::NoAgent(self.socket.clone())
+        } else if kind == io::ErrorKind::PermissionDenied {
+            ClientError::Denied(self.socket.clone())
+        } else {
+            self.connection(error)
         }
     }
 

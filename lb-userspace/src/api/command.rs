@@ -104,18 +104,18 @@ impl CommandError {
             .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
             .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
             .min();
-        let mut text = format!("no {kind} is named `{name}`");
-        if let Some((_, candidate)) = nearest {
-            text += &format!("; did you mean `{candidate}`?");
-        } else if known.is_empty() {
-            text += &format!("; there is no {kind}");
-        } else {
-            text += &format!("; known: {}", known[..known.len().min(NAMES_LISTED)].join(", "));
-            if known.len() > NAMES_LISTED {
-                text += &format!(" and {} more", known.len() - NAMES_LISTED);
+        let hint = match nearest {
+            Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+            None if known.is_empty() => format!("there is no {kind}"),
+            None => {
+                let listed = known[..known.len().min(NAMES_LISTED)].join(", ");
+                match known.len().saturating_sub(NAMES_LISTED) {
+                    0 => format!("known: {listed}"),
+                    more => format!("known: {listed} and {more} more"),
+                }
             }
-        }
-        Self::NotFound(text)
+        };
+        Self::NotFound(format!("no {kind} is named `{name}`; {hint}"))
     }
 }
 

@@ -1,18 +1,13 @@
 //! The place in a scan, as the opaque word that a client hands back.
 
-use std::fmt::Write as _;
-
 /// Longest position, in bytes: what a map's key or a bucket number needs, with room.
 const POSITION_MAX: usize = 256;
 
 /// The word for a position, for [`super::wire::SessionsPage::next`].
 #[must_use]
 pub fn encode(position: &[u8]) -> String {
-    position.iter().fold(String::with_capacity(position.len() * 2), |mut word, byte| {
-        // Writing to a String cannot fail.
-        write!(word, "{byte:02x}").ok();
-        word
-    })
+    let digit = |half: u8| char::from_digit(u32::from(half), 16);
+    position.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).flatten().collect()
 }
 
 /// The position that a word stands for; `None` when no page can have given it out.

@@ -18,16 +18,15 @@ impl Prefix {
     /// A v4-mapped IPv6 address counts as the IPv4 address that it holds.
     #[must_use]
     pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
-        let bits_max = bits_of(address);
-        let mapped = Address::from(address);
-        let (address, bits) = match IpAddr::from(mapped) {
-            _ if bits > bits_max => return None,
-            // Mapped: the prefix must not reach out of the range of mapped addresses.
-            v4 @ IpAddr::V4(_) if bits_max == 128 => (v4, bits.checked_sub(96)?),
-            same => (same, bits),
-        };
-        let offset = if address.is_ipv4() { 96 } else { 0 };
-        let cut = Address::from(address).masked(Address::mask(offset + bits));
+        if bits > bits_of(address) {
+            return None;
+        }
+        let unmapped = IpAddr::from(Address::from(address));
+        // Mapped: the prefix must not reach out of the range of mapped addresses.
+        let mapped = address.is_ipv6() && unmapped.is_ipv4();
+        let bits = if mapped { bits.checked_sub(96)? } else { bits };
+        let offset = if unmapped.is_ipv4() { 96 } else { 0 };
+        let cut = Address::from(unmapped).masked(Address::mask(offset + bits));
         // A cut clears low bits only, so it never turns another address into a mapped one.
         Some(Self { address: cut.into(), bits })
     }

@@ -47,14 +47,15 @@ pub(super) fn none(query: Option<&str>) -> Result<(), String> {
 
 /// `text` as a value of a query, for [`super::client`].
 pub(super) fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut word, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte) {
-            word.push(char::from(byte));
-        } else {
-            word += &format!("%{byte:02X}");
-        }
-        word
-    })
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 fn not_empty(key: &str, value: String) -> Result<String, String> {
@@ -70,7 +71,7 @@ fn page_limit(value: &str) -> Result<usize, String> {
 }
 
 /// Undoes percent-encoding (RFC 3986, 2.1). A plus sign is itself.
-fn decoded(text: &str) -> Result<String, String> {
+pub(super) fn decoded(text: &str) -> Result<String, String> {
     let wrong = || format!("`{text}` is not percent-encoded UTF-8");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -44,7 +44,10 @@ enum Route<'a> {
     Status,
     Sessions,
     Flush,
-    Intent { backend: &'a str },
+    /// The name as it stands in the path, percent-encoded.
+    Intent {
+        backend: &'a str,
+    },
     Reload,
 }
 
@@ -99,7 +102,7 @@ where
         }
         Route::Intent { backend } => {
             let wire::IntentRequest { intent } = from_json(body).await?;
-            let backend = backend.to_owned();
+            let backend = query::decoded(backend).map_err(Failure::bad_request)?;
             json(&ask(commands, |reply| Command::SetIntent { backend, intent, reply }).await?)
         }
         Route::Reload => json(&ask(commands, Command::Reload).await?),

@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 32;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// Time for a whole connection: head, body, command and the client's reading of the answer.
-const CONNECTION_TIME: Duration = Duration::from_secs(60);
+const CONNECTION_TIME: Duration = Duration::from_mins(1);
 
 /// Longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 * 1024;

@@ -23,25 +23,26 @@ impl BackendVerb {
 /// What the backend is now, and what goes on there.
 pub(super) fn sentence(set: &IntentSet) -> String {
     let IntentSet { previous, backend } = set;
-    let mut text = format!("{} is {}", backend.name, state(backend.state));
-    if *previous == backend.intent {
-        text += &format!(", as it was wanted before ({previous})");
-    }
+    let before = if *previous == backend.intent {
+        format!(", as it was wanted before ({previous})")
+    } else {
+        String::new()
+    };
     let (pins, flows) = (plural(backend.pins, "pin"), plural(backend.flows, "flow"));
-    text += &match backend.state {
+    let rest = match backend.state {
         BackendState::Draining => {
             format!(": no new clients; {pins} and {flows} go on until they end or expire")
         }
         BackendState::Evacuating => {
-            format!(": no new connections; {flows} go on until they end, {pins} are void")
+            format!(": no new connections; left to run until they end: {flows}")
         }
         BackendState::Ready => String::new(),
         BackendState::Down | BackendState::Removed => ": it gets no connections".to_owned(),
     };
-    text.push('.');
-    let reasons = reasons(backend);
-    if !reasons.is_empty() {
-        text += &format!(" Reason: {reasons}.");
-    }
+    let why = match reasons(backend) {
+        none if none.is_empty() => none,
+        reasons => format!(" Reason: {reasons}."),
+    };
+    let text = format!("{} is {}{before}{rest}.{why}", backend.name, state(backend.state));
     printable(&text) + "\n"
 }

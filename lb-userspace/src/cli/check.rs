@@ -68,19 +68,16 @@ pub fn refused(
 
 fn page(file: &Path, config: &Config, cpus: u32) -> String {
     let agent = &config.agent;
-    let mut text = format!("{} is in order.\n\n", printable(&file.display().to_string()));
-    for (what, value) in [
+    let head = format!("{} is in order.\n", printable(&file.display().to_string()));
+    let settings = [
         ("interfaces", format!("{} ({})", agent.interfaces.join(", "), xdp_mode(agent.xdp_mode))),
         ("admin API", agent.admin.display().to_string()),
         ("addresses", addresses(agent.manage_addresses).to_owned()),
-    ] {
-        text += &format!("{what:<12}{}\n", printable(&value));
-    }
-    for section in [listeners(config), pools(config), backends(config), memory(config, cpus)] {
-        text += "\n";
-        text += &section;
-    }
-    text
+    ]
+    .map(|(what, value)| format!("{what:<12}{}\n", printable(&value)))
+    .concat();
+    [head, settings, listeners(config), pools(config), backends(config), memory(config, cpus)]
+        .join("\n")
 }
 
 const fn addresses(managed: bool) -> &'static str {
@@ -106,7 +103,7 @@ fn listeners(config: &Config) -> String {
 
 fn pools(config: &Config) -> String {
     let columns =
-        [Left("POOL"), Left("FORWARD"), Left("ON DOWN"), Left("HEALTH CHECK"), Right("BACKENDS")];
+        [Left("POOL"), Left("FORWARD"), Left("ON DOWN"), Right("BACKENDS"), Left("HEALTH CHECK")];
     let rows: Vec<Vec<String>> = config
         .pools
         .iter()
@@ -115,8 +112,8 @@ fn pools(config: &Config) -> String {
                 pool.name.clone(),
                 forward(pool),
                 on_down(pool.on_down).to_owned(),
-                pool.health.as_ref().map_or_else(|| "none".to_owned(), health),
                 pool.backends.len().to_string(),
+                pool.health.as_ref().map_or_else(|| "none".to_owned(), health),
             ]
         })
         .collect();
@@ -246,19 +243,79 @@ const fn xdp_mode(mode: XdpMode) -> &'static str {
 
 /// `http / on port 80 every 2s, down after 3, up after 2`.
 fn health(health: &Health) -> String {
-    let mut text = match &health.probe {
+    let probe = match &health.probe {
         Probe::Tcp => "tcp".to_owned(),
         Probe::Http { path, .. } => format!("http {path}"),
     };
-    if let Some(port) = health.port {
-        text += &format!(" on port {port}");
-    }
-    let time = |time: Duration| humantime::format_duration(time).to_string();
-    text + &format!(
-        " every {} within {}, down after {}, up after {}",
+    let port = health.port.map_or_else(String::new, |port| format!(" on port {port}"));
+    let time = |time: Duration| humantime::format_duration(time);
+    format!(
+        "{probe}{port} every {} within {}, down after {}, up after {}",
         time(health.interval),
         time(health.timeout),
         health.fall,
         health.rise
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::sample_config;
+
+    /// Exit status, output and errors of `accepted`.
+    fn print(json: bool) -> (String, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let file = Path::new("holdfast.toml");
+        let code = accepted(file, &sample_config(), 2, json, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (format!("{code:?}"), text(out), text(err))
+    }
+
+    #[test]
+    fn a_page() {
+        let (code, got, err) = print(false);
+        assert_eq!((code, err), (format!("{:?}", ExitCode::SUCCESS), String::new()));
+        assert_eq!(got, include_str!("golden/check.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn the_same_in_json() {
+        let (_, out, _) = print(true);
+        let got: Value = serde_json::from_str(&out).expect("JSON");
+        let check = |pointer: &str, want: Value| {
+            assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
+        };
+        check("/ok", json!(true));
+        check("/listeners/0/persistence/timeout_s", json!(1_800));
+        check("/listeners/1/persistence", Value::Null);
+        check("/listeners/1/pool", json!("dns"));
+        check("/pools/0/backends/0/address", json!("10.0.0.11:8080"));
+        check("/pools/1/forward", json!("dsr"));
+        check("/limits/maglev_slots", json!(65_537));
+        check("/memory/0", json!({ "map": "PINS", "entries": 1_000_000, "bytes": 112_777_216 }));
+        let costs = limits::costs(&sample_config().limits, 2);
+        check("/memory_bytes", json!(limits::total(&costs)));
+    }
+
+    #[test]
+    fn a_refused_file() {
+        let errors = ["holdfast.toml:3: a\n  | ^".to_owned(), "holdfast.toml:9: b".to_owned()];
+        let file = Path::new("holdfast.toml");
+        let check = |json: bool, want_out: &str, want_err: &str| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = refused(file, &errors, json, &mut out, &mut err);
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(WRONG)));
+            assert_eq!(String::from_utf8_lossy(&out), want_out);
+            assert_eq!(String::from_utf8_lossy(&err), want_err);
+        };
+        check(
+            false,
+            "",
+            "error: holdfast.toml is not in order\n  holdfast.toml:3: a\n    | ^\n  \
+             holdfast.toml:9: b\n",
+        );
+        let document = json!({ "ok": false, "config": "holdfast.toml", "errors": errors });
+        check(true, &format!("{document:#}\n"), "");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod backend;
 pub mod check;
@@ -13,11 +13,15 @@ pub mod client;
 mod exit;
 mod human;
 mod persistence;
+#[cfg(test)]
+mod samples;
 mod sessions;
 mod status;
 mod table;
 
 pub use exit::{FAILED, OK, WRONG};
+#[cfg(test)]
+pub(crate) use samples::sample_status;
 
 use crate::api::DEFAULT_SOCKET;
 
@@ -29,15 +33,15 @@ use crate::api::DEFAULT_SOCKET;
     about = "A load balancer that holds sessions fast: clients pinned to backends in XDP",
     after_help = "\
 Examples:
-  holdfast check --config holdfast.toml        is the file in order, what would be done
-  sudo holdfast run --config holdfast.toml     balance, in the foreground
-  sudo holdfast status                         listeners, backends, drops
-  sudo holdfast sessions --client 192.0.2.7    where is this client pinned
-  sudo holdfast sessions flush --backend web-1 let its clients be pinned anew
-  sudo holdfast backend drain web-1            no new clients for web-1
-  sudo holdfast backend ready web-1            back in service
-  sudo holdfast reload                         read the configuration again
-  sudo holdfast detach --config holdfast.toml  take everything off again
+  holdfast check --config holdfast.toml         is the file in order, what would be done
+  sudo holdfast run --config holdfast.toml      balance, in the foreground
+  sudo holdfast status                          listeners, backends, drops
+  sudo holdfast sessions --client 192.0.2.7     where is this client pinned
+  sudo holdfast sessions flush --backend web-1  let its clients be pinned anew
+  sudo holdfast backend drain web-1             no new clients for web-1
+  sudo holdfast backend ready web-1             back in service
+  sudo holdfast reload                          read the configuration again
+  sudo holdfast detach --config holdfast.toml   take everything off again
 
 Traffic goes on when the agent stops; `run` takes over what is there, `detach` ends it.
 
@@ -45,8 +49,15 @@ Exit status: 0 done; 1 failed; 2 wrong configuration or usage."
 )]
 pub struct Cli {
     /// The running agent's admin socket
-    #[arg(long, global = true, value_name = "PATH", env = "HOLDFAST_SOCKET",
-          default_value = DEFAULT_SOCKET)]
+    #[arg(
+        long,
+        global = true,
+        display_order = 1000,
+        value_name = "PATH",
+        env = "HOLDFAST_SOCKET",
+        hide_env_values = true,
+        default_value = DEFAULT_SOCKET
+    )]
     pub socket: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -58,20 +69,22 @@ pub struct Cli {
 pub enum Verb {
     /// Run the agent in the foreground
     #[command(
-        long_about = "Run the agent in the foreground, for systemd or a terminal.\n\n\
-                      Loads the program onto the interfaces, or takes over the one that is there \
-                      without losing a packet; then follows backends' health, neighbours and the \
-                      operator until SIGINT or SIGTERM. Traffic goes on after that: `detach` \
-                      ends it. SIGHUP reloads the configuration.",
+        long_about = "\
+Run the agent in the foreground, for systemd or a terminal.
+
+Loads the program onto the interfaces, or takes over the one that is there
+without losing a packet; then follows backends' health, neighbours and the
+operator until SIGINT or SIGTERM. Traffic goes on after that: `detach` ends it.
+SIGHUP reloads the configuration.",
         after_help = "Example:\n  sudo holdfast run --config /etc/holdfast.toml"
     )]
     Run(ConfigFile),
     /// Check a configuration and print what would be done
     #[command(
-        long_about = "Check a configuration and print what would be done: listeners, pools, \
-                      backends, and what the limits cost in memory. Changes nothing. A wrong file \
-                      is answered with file, line, what is wrong and what is allowed, and exit \
-                      status 2.",
+        long_about = "\
+Check a configuration and print what would be done: listeners, pools, backends,
+and what the limits cost in memory. Changes nothing. A wrong file is answered
+with file, line, what is wrong and what is allowed, and exit status 2.",
         after_help = "Example:\n  holdfast check --config holdfast.toml"
     )]
     Check(CheckArgs),
@@ -80,9 +93,9 @@ pub enum Verb {
     Client(ClientVerb),
     /// Take the program off the interfaces and remove all state
     #[command(
-        long_about = "Take the program off the interfaces and remove all state: every session is \
-                      forgotten, connections through the balancer break. Refused while an agent \
-                      runs.",
+        long_about = "\
+Take the program off the interfaces and remove all state: every session is
+forgotten, connections through the balancer break. Refused while an agent runs.",
         after_help = "Example:\n  sudo holdfast detach --config /etc/holdfast.toml"
     )]
     Detach(ConfigFile),
@@ -139,17 +152,18 @@ IDLE counts from the last refresh; after LEFT the session is void unless refresh
     /// Take a backend out of service or back in
     #[command(
         subcommand,
-        long_about = "Take a backend out of service or back in. What is said here is kept across \
-                      restarts of the agent, apart from the backend's health: a backend gets \
-                      clients when both agree.",
+        long_about = "\
+Take a backend out of service or back in. What is said here is kept across
+restarts of the agent, apart from the backend's health: a backend gets clients
+when both agree.",
         after_help = "Example:\n  sudo holdfast backend drain web-1"
     )]
     Backend(BackendVerb),
     /// Make the agent read its configuration again
     #[command(
-        long_about = "Make the agent read its configuration again; SIGHUP does the same. All or \
-                      nothing: a wrong file changes nothing, its errors are printed, exit status \
-                      2.",
+        long_about = "\
+Make the agent read its configuration again; SIGHUP does the same. All or
+nothing: a wrong file changes nothing, its errors are printed, exit status 2.",
         after_help = "Example:\n  sudo holdfast reload"
     )]
     Reload,
@@ -181,9 +195,14 @@ pub struct SessionsArgs {
 pub enum SessionsVerb {
     /// Forget sessions; running connections stay where they are
     #[command(
-        long_about = "Forget sessions, so that their clients' next connections are pinned anew: \
-                      by the hash, so to the same backend again unless weights, the pool or a \
-                      backend's state have changed. Running connections stay where they are.",
+        group = ArgGroup::new("which")
+            .args(["listener", "backend", "client", "all"])
+            .required(true)
+            .multiple(true),
+        long_about = "\
+Forget sessions, so that their clients' next connections are pinned anew: by the
+hash, so to the same backend again unless weights, the pool or a backend's state
+have changed. Running connections stay where they are.",
         after_help = "\
 Examples:
   sudo holdfast sessions flush --client 192.0.2.7
@@ -195,8 +214,7 @@ Examples:
         #[command(flatten)]
         filter: FilterArgs,
         /// Every one
-        #[arg(long, conflicts_with_all = ["listener", "backend", "client"],
-              required_unless_present_any = ["listener", "backend", "client"])]
+        #[arg(long, conflicts_with_all = ["listener", "backend", "client"])]
         all: bool,
     },
 }
@@ -279,7 +297,6 @@ mod tests {
             let line = line.trim_start().trim_start_matches("sudo ");
             let Some(line) = line.strip_prefix("holdfast ") else { continue };
             let line = line.split("  ").next().unwrap_or(line);
-            let line = line.split(" let ").next().unwrap_or(line);
             let line = line.split(" | ").next().unwrap_or(line);
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
             examples += 1;

@@ -18,38 +18,44 @@ pub(super) fn page(status: &Status) -> String {
     sections.push(if events.dropped.is_empty() {
         "Nothing was dropped.\n".to_owned()
     } else {
-        counted("DROPPED", &events.dropped)
+        counted(Left("DROPPED"), Right("PACKETS"), &events.dropped)
     });
-    for (heading, list) in [("PASSED ON", &events.passed), ("NOTED", &events.noted)] {
+    for (heading, number, list) in
+        [("PASSED ON", "PACKETS", &events.passed), ("NOTED", "TIMES", &events.noted)]
+    {
         if !list.is_empty() {
-            sections.push(counted(heading, list));
+            sections.push(counted(Left(heading), Right(number), list));
         }
     }
     sections.join("\n")
 }
 
 fn instance(status: &Status) -> String {
-    let mut text = format!(
-        "holdfast {}, up {}, since {}; map layout {}\n",
-        status.version,
-        duration(status.uptime_s),
-        status.started,
-        status.layout
-    );
     let interfaces: Vec<String> =
         status.interfaces.iter().map(|at| format!("{} ({})", at.name, at.mode)).collect();
-    text += &format!("on {}\n", interfaces.join(", "));
-    text += &format!("configuration {}", status.config);
-    if let Some(reload) = &status.last_reload {
-        let ago = duration(reload.ago_s);
-        text += &if reload.ok {
-            format!(", reloaded {ago} ago")
-        } else {
-            let why = reload.error.as_deref().unwrap_or("no reason given");
-            format!("; the reload {ago} ago was refused, nothing changed: {why}")
-        };
-    }
-    text.lines().map(|line| printable(line) + "\n").collect()
+    let reload = match &status.last_reload {
+        None => String::new(),
+        Some(reload) if reload.ok => format!(", reloaded {} ago", duration(reload.ago_s)),
+        Some(reload) => format!(
+            "; the reload {} ago was refused, nothing changed: {}",
+            duration(reload.ago_s),
+            reload.error.as_deref().unwrap_or("no reason given")
+        ),
+    };
+    [
+        format!(
+            "holdfast {}, up {}, since {}; map layout {}",
+            status.version,
+            duration(status.uptime_s),
+            status.started,
+            status.layout
+        ),
+        format!("on {}", interfaces.join(", ")),
+        format!("configuration {}{reload}", status.config),
+    ]
+    .iter()
+    .map(|line| printable(line) + "\n")
+    .collect()
 }
 
 fn listeners(status: &Status) -> String {
@@ -159,12 +165,11 @@ fn tables(tables: &Tables) -> String {
         [("pins", tables.pins), ("flows", tables.flows), ("replies", tables.replies)]
             .into_iter()
             .map(|(name, table)| {
-                let (held, full) = match tables.counted_ms_ago {
-                    None => ("?".to_owned(), "?".to_owned()),
-                    Some(_) => {
-                        let percent = table.held.saturating_mul(100) / table.capacity.max(1);
-                        (exact(table.held), format!("{percent} %"))
-                    }
+                let (held, full) = if tables.counted_ms_ago.is_some() {
+                    let percent = table.held.saturating_mul(100) / table.capacity.max(1);
+                    (exact(table.held), format!("{percent} %"))
+                } else {
+                    ("?".to_owned(), "?".to_owned())
                 };
                 vec![name.to_owned(), held, exact(table.capacity), full, exact(table.evicted)]
             })
@@ -176,10 +181,56 @@ fn tables(tables: &Tables) -> String {
     render(&COLUMNS, &rows) + &note
 }
 
-fn counted(heading: &'static str, events: &[EventCount]) -> String {
+fn counted(heading: Column, number: Column, events: &[EventCount]) -> String {
     let rows: Vec<Vec<String>> = events
         .iter()
         .map(|event| vec![event.name.clone(), exact(event.count), event.description.clone()])
         .collect();
-    render(&[Left(heading), Right("PACKETS"), Left("MEANING")], &rows)
+    render(&[heading, number, Left("MEANING")], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::wire::{Events, LastReload},
+        cli::sample_status,
+    };
+
+    #[test]
+    fn a_page() {
+        let got = page(&sample_status());
+        assert_eq!(got, include_str!("golden/status.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn what_is_not_there_takes_no_room() {
+        let mut status = sample_status();
+        status.events = Events::default();
+        status.tables.counted_ms_ago = None;
+        status.backends.truncate(1);
+        let page = page(&status);
+        for left_out in ["REASON", "DROPPED", "PASSED ON", "NOTED", "ERROR", "250,000"] {
+            assert!(!page.contains(left_out), "{left_out}\n{page}");
+        }
+        assert!(page.contains("Nothing was dropped."), "{page}");
+        assert!(page.contains("not counted yet"), "{page}");
+    }
+
+    #[test]
+    fn trouble_is_said() {
+        let mut status = sample_status();
+        status.last_reload = Some(LastReload {
+            at: String::new(),
+            ago_s: 5,
+            ok: false,
+            error: Some("line 3:\x1b[2J".to_owned()),
+        });
+        status.listeners[0].error = Some("write VIPS: no space".to_owned());
+        let page = page(&status);
+        let reload = "the reload 5 s ago was refused, nothing changed: line 3:\u{fffd}[2J\n";
+        assert!(page.contains(reload), "{page}");
+        assert!(page.contains("ERROR\n"), "{page}");
+        assert!(page.contains("write VIPS: no space\n"), "{page}");
+    }
 }
