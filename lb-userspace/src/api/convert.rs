@@ -1,0 +1,42 @@
+//! From the configuration's types to those of the wire.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::wire;
+use crate::config::{Persistence, Protocol, Refresh};
+
+/// `tcp` or `udp`.
+#[must_use]
+pub const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// Where a backend is, with its port if it has one of its own.
+#[must_use]
+pub fn backend_address(address: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => SocketAddr::new(address, port).to_string(),
+        None => address.to_string(),
+    }
+}
+
+impl From<&Persistence> for wire::Persistence {
+    fn from(persistence: &Persistence) -> Self {
+        let refresh = match persistence.refresh {
+            Refresh::Activity => "activity",
+            Refresh::NewConnection => "new-connection",
+            Refresh::Never => "never",
+        };
+        Self {
+            timeout_s: persistence.timeout.as_secs(),
+            refresh: refresh.to_owned(),
+            group: persistence.group.clone(),
+            max_lifetime_s: persistence.max_lifetime.map(|bound| bound.as_secs()),
+            prefix_v4: persistence.prefix_v4,
+            prefix_v6: persistence.prefix_v6,
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! From a request to a command, from its reply to an answer.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body, Bytes},
+    header,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    command::{Command, CommandError, Filter, Reply},
+    query, wire,
+};
+
+/// Longest request body, in bytes.
+pub(super) const BODY_MAX: usize = 64 * 1024;
+
+/// A body that takes longer than this is given up.
+const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// A command that takes longer than this is answered with an error; it may still be carried out.
+const COMMAND_TIME: Duration = Duration::from_secs(50);
+
+/// What is answered to a request that did not succeed.
+#[derive(Debug)]
+struct Failure {
+    status: StatusCode,
+    body: wire::Error,
+    /// Methods that the path knows, for 405.
+    allow: Option<&'static str>,
+}
+
+/// Every path of the API with its method.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Health,
+    Status,
+    Sessions,
+    Flush,
+    /// The name as it stands in the path, percent-encoded.
+    Intent {
+        backend: &'a str,
+    },
+    Reload,
+}
+
+/// The paths, for the answer to a wrong one.
+const PATHS: &str = "GET /v1/health, GET /v1/status, GET /v1/sessions, POST /v1/sessions/flush, \
+                     POST /v1/backends/NAME/intent, POST /v1/reload";
+
+/// Answers a request; never fails, never panics, ends within about a minute.
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    commands: &mpsc::Sender<Command>,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match carry_out(request, commands).await {
+        Ok(body) => response(StatusCode::OK, body, None),
+        Err(failure) => {
+            let body = json(&failure.body).unwrap_or_default();
+            response(failure.status, body, failure.allow)
+        }
+    }
+}
+
+async fn carry_out<B>(
+    request: Request<B>,
+    commands: &mpsc::Sender<Command>,
+) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let route = route(&head.method, head.uri.path())?;
+    if !matches!(route, Route::Sessions) {
+        query::none(head.uri.query()).map_err(Failure::bad_request)?;
+    }
+    match route {
+        Route::Health if commands.is_closed() => Err(Failure::stopping()),
+        Route::Health => {
+            json(&wire::Alive { ok: true, version: env!("CARGO_PKG_VERSION").to_owned() })
+        }
+        Route::Status => json(&ask(commands, Command::Status).await?),
+        Route::Sessions => {
+            let query = query::sessions(head.uri.query()).map_err(Failure::bad_request)?;
+            json(&ask(commands, |reply| Command::Sessions { query, reply }).await?)
+        }
+        Route::Flush => {
+            let filter = flush_filter(from_json(body).await?)?;
+            json(&ask(commands, |reply| Command::Flush { filter, reply }).await?)
+        }
+        Route::Intent { backend } => {
+            let wire::IntentRequest { intent } = from_json(body).await?;
+            let backend = query::decoded(backend).map_err(Failure::bad_request)?;
+            json(&ask(commands, |reply| Command::SetIntent { backend, intent, reply }).await?)
+        }
+        Route::Reload => json(&ask(commands, Command::Reload).await?),
+    }
+}
+
+fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Failure> {
+    let (allowed, route) = match path {
+        "/v1/health" => (Method::GET, Route::Health),
+        "/v1/status" => (Method::GET, Route::Status),
+        "/v1/sessions" => (Method::GET, Route::Sessions),
+        "/v1/sessions/flush" => (Method::POST, Route::Flush),
+        "/v1/reload" => (Method::POST, Route::Reload),
+        _ => {
+            let backend = path
+                .strip_prefix("/v1/backends/")
+                .and_then(|rest| rest.strip_suffix("/intent"))
+                .filter(|name| !name.is_empty() && !name.contains('/'))
+                .ok_or_else(|| {
+                    Failure::new(StatusCode::NOT_FOUND, format!("no such path; known: {PATHS}"))
+                })?;
+            (Method::POST, Route::Intent { backend })
+        }
+    };
+    if *method == allowed {
+        return Ok(route);
+    }
+    let allowed = if allowed == Method::GET { "GET" } else { "POST" };
+    let text = format!("{path} takes {allowed} only");
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, text);
+    Err(Failure { allow: Some(allowed), ..failure })
+}
+
+/// A filter or `all`: so that a request whose filter got lost does not remove everything.
+fn flush_filter(request: wire::FlushRequest) -> Result<Filter, Failure> {
+    let wire::FlushRequest { listener, backend, client, all } = request;
+    let filter = Filter { listener, backend, client };
+    if filter.is_empty() == all {
+        Ok(filter)
+    } else if all {
+        Err(Failure::bad_request("`all` goes without `listener`, `backend` and `client`".into()))
+    } else {
+        Err(Failure::bad_request(
+            "which sessions? Give `listener`, `backend` or `client`, or `all`: true".into(),
+        ))
+    }
+}
+
+/// Sends a command to the writer task and waits for the reply.
+async fn ask<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, Failure> {
+    let (reply, replied) = oneshot::channel();
+    let asked = async {
+        commands.send(command(reply)).await.ok().ok_or_else(Failure::stopping)?;
+        replied.await.ok().ok_or_else(Failure::stopping)?.map_err(Failure::from)
+    };
+    timeout(COMMAND_TIME, asked).await.unwrap_or_else(|_elapsed| {
+        let text = "the agent is busy; what was asked for may still be done".to_owned();
+        Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, text))
+    })
+}
+
+async fn from_json<T, B>(body: B) -> Result<T, Failure>
+where
+    T: DeserializeOwned,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let collected = timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await;
+    let bytes = match collected {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("the body is too long; at most {BODY_MAX} bytes");
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        Ok(Err(error)) => return Err(Failure::bad_request(format!("the body: {error}"))),
+        Err(_elapsed) => {
+            let text = "the body did not come in time".to_owned();
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
+        }
+    };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::bad_request(format!("the body is not what is wanted: {error}")))
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
+    let mut bytes = serde_json::to_vec_pretty(body).map_err(|error| {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer: {error}"))
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+fn response(status: StatusCode, body: Bytes, allow: Option<&'static str>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    fields.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    if let Some(allow) = allow {
+        fields.insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    }
+    response
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: String) -> Self {
+        Self { status, body: wire::Error { error, details: Vec::new() }, allow: None }
+    }
+
+    fn bad_request(error: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned())
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let text = error.to_string();
+        match error {
+            CommandError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, text),
+            CommandError::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, text),
+            CommandError::Internal(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            CommandError::Refused(details) => Self {
+                body: wire::Error { error: text, details },
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, String::new())
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_methods() {
+        let check = |method: Method, path: &str, want: Result<Route<'_>, u16>| {
+            let got = route(&method, path).map_err(|failure| failure.status.as_u16());
+            assert_eq!(got, want, "{method} {path}");
+        };
+        check(Method::GET, "/v1/health", Ok(Route::Health));
+        check(Method::GET, "/v1/status", Ok(Route::Status));
+        check(Method::GET, "/v1/sessions", Ok(Route::Sessions));
+        check(Method::POST, "/v1/sessions/flush", Ok(Route::Flush));
+        check(Method::POST, "/v1/reload", Ok(Route::Reload));
+        check(Method::POST, "/v1/backends/a/intent", Ok(Route::Intent { backend: "a" }));
+        check(Method::GET, "/v1/backends/a/intent", Err(405));
+        check(Method::POST, "/v1/status", Err(405));
+        check(Method::HEAD, "/v1/status", Err(405));
+        check(Method::GET, "/v1/reload", Err(405));
+        for path in [
+            "/",
+            "/v1",
+            "/v1/status/",
+            "/v2/status",
+            "/v1/backends//intent",
+            "/v1/backends/a",
+            "/v1/backends/a/b/intent",
+            "/v1/backends/intent",
+            "//v1/status",
+        ] {
+            check(Method::GET, path, Err(404));
+            check(Method::POST, path, Err(404));
+        }
+    }
+
+    #[test]
+    fn a_flush_needs_a_filter_or_all_and_not_both() {
+        let check = |text: &str, want: Result<bool, u16>| {
+            let request = serde_json::from_str(text).expect("request");
+            let got = flush_filter(request)
+                .map(|filter| filter.is_empty())
+                .map_err(|failure| failure.status.as_u16());
+            assert_eq!(got, want, "{text}");
+        };
+        check("{}", Err(400));
+        check(r#"{"all": false}"#, Err(400));
+        check(r#"{"all": true}"#, Ok(true));
+        check(r#"{"backend": "a"}"#, Ok(false));
+        check(r#"{"client": "10.0.0.0/8", "listener": "web"}"#, Ok(false));
+        check(r#"{"all": true, "backend": "a"}"#, Err(400));
+    }
+}

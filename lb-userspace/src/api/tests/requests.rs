@@ -1,0 +1,140 @@
+//! The socket, and requests that no command line makes.
+
+use std::os::unix::fs::PermissionsExt;
+
+use hyper::{Method, body::Bytes};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::mpsc,
+};
+
+use super::{Agent, code, run_on};
+use crate::api::{
+    BindError, Server,
+    client::{Client, ClientError},
+    routes,
+};
+
+impl Agent {
+    /// Sends bytes, reads until the agent closes.
+    async fn raw(&self, request: &[u8]) -> String {
+        let mut stream = UnixStream::connect(self.socket()).await.expect("connect");
+        // The agent may close before it has read everything.
+        stream.write_all(request).await.ok();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        String::from_utf8(answer).expect("UTF-8")
+    }
+}
+
+#[tokio::test]
+async fn a_socket_for_root_alone_that_goes_with_its_server() {
+    let agent = Agent::start();
+    let mode = std::fs::metadata(agent.socket()).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = Server::bind(&agent.socket()).expect_err("a second one");
+    assert!(matches!(second, BindError::Taken(_)), "{second}");
+    assert!(Client::new(&agent.socket()).health().await.expect("health").ok);
+
+    let socket = agent.socket();
+    agent.stop.send(()).expect("stop");
+    agent.served.await.expect("served");
+    assert!(!socket.exists());
+    let error = Client::new(&socket).health().await.expect_err("nobody is there");
+    assert!(matches!(error, ClientError::NoAgent(_)), "{error}");
+    Server::bind(&socket).expect("the next one");
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_allowed() {
+    let agent = Agent::start();
+    let check = async |method: Method, target: &str, body: &str, want: u16, words: &str| {
+        let body = Bytes::from(body.to_owned());
+        let answer = Client::new(&agent.socket()).send(method, target, body).await;
+        let Err(ClientError::Refused { status, error }) = answer else {
+            panic!("{target}: {answer:?}");
+        };
+        assert_eq!(status, want, "{target}");
+        assert!(error.error.contains(words), "{target}: {}", error.error);
+    };
+    let (get, post) = (Method::GET, Method::POST);
+    let flush = "/v1/sessions/flush";
+    let intent = "/v1/backends/web-1/intent";
+    check(get.clone(), "/", "", 404, "GET /v1/status").await;
+    check(get.clone(), "/v1/statuss", "", 404, "POST /v1/reload").await;
+    check(post.clone(), "/v1/status", "", 405, "GET only").await;
+    check(Method::DELETE, "/v1/reload", "", 405, "POST only").await;
+    check(get.clone(), "/v1/status?a=b", "", 400, "no query").await;
+    check(get.clone(), "/v1/sessions?lim=1", "", 400, "allowed: listener, backend").await;
+    check(get, "/v1/sessions?limit=0", "", 400, "1 to 10000").await;
+    check(post.clone(), flush, "", 400, "body").await;
+    check(post.clone(), flush, "{}", 400, "`all`: true").await;
+    check(post.clone(), flush, r#"{"client": "10.0.0"}"#, 400, "192.0.2.0/24").await;
+    check(post.clone(), flush, r#"{"al": true}"#, 400, "`all`").await;
+    check(post.clone(), intent, r#"{"intent": "pause"}"#, 400, "`drain`").await;
+    check(post.clone(), "/v1/backends/web-2/intent", r#"{"intent": "down"}"#, 404, "`web-1`").await;
+    let long = format!("{}{{}}", " ".repeat(routes::BODY_MAX));
+    check(post, flush, &long, 413, "65536").await;
+    let endless = " ".repeat(10_000_000);
+    let head = format!("POST {flush} HTTP/1.1\r\ncontent-length: {}\r\n\r\n", endless.len());
+    let answer = agent.raw((head + &endless).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // Nothing of this has done anything.
+    assert_eq!(agent.run("sessions --all").await.1.lines().count(), 26);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_answered_and_closed() {
+    let agent = Agent::start();
+    let check = async |request: &[u8], want: &str| {
+        let answer = agent.raw(request).await;
+        assert!(answer.starts_with(want), "{answer}");
+    };
+    check(b"\x16\x03\x01\x02\x00\x01\r\n\r\n", "HTTP/1.1 400").await;
+    check(b"GET /v1/health HTTP/1.1\r\n\r\n", "HTTP/1.1 200").await;
+    let long = format!("GET /v1/health HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    check(long.as_bytes(), "HTTP/1.1 431").await;
+    let target = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+    check(target.as_bytes(), "HTTP/1.1 4").await;
+    let chunked = "POST /v1/sessions/flush HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunks = "1000\r\n".to_owned() + &" ".repeat(0x1000) + "\r\n";
+    check((chunked.to_owned() + &chunks.repeat(17)).as_bytes(), "HTTP/1.1 413").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stuck_clients_hold_nothing_for_long() {
+    let agent = Agent::start();
+    let mut stuck = Vec::new();
+    for request in
+        ["", "GET /v1/health HT", "POST /v1/sessions/flush HTTP/1.1\r\ncontent-length: 9\r\n\r\n{"]
+    {
+        for _ in 0..20 {
+            let mut stream = UnixStream::connect(agent.socket()).await.expect("connect");
+            stream.write_all(request.as_bytes()).await.expect("write");
+            stuck.push(stream);
+        }
+    }
+    // More than are served at a time; yet the next one gets its turn.
+    assert!(Client::new(&agent.socket()).health().await.expect("health").ok);
+    for mut stream in stuck {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("closed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_hangs_or_ends_is_an_error_and_no_silence() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let socket = directory.path().join("admin.sock");
+    let server = Server::bind(&socket).expect("bind");
+    let (commands, requests) = mpsc::channel(4);
+    tokio::spawn(server.serve(commands, std::future::pending()));
+    let check = async |line: &str, want: &str| {
+        let (status, _, err) = run_on(&socket, line).await;
+        assert_eq!((status, err.as_str()), (code(1), want));
+    };
+    check("status", "error: the agent is busy; what was asked for may still be done\n").await;
+    drop(requests);
+    check("status", "error: the agent is stopping\n").await;
+}

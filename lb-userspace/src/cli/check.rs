@@ -1,0 +1,321 @@
+//! `check`: what a configuration would do, or what is wrong with it.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    exit::{VerbError, WRONG, report, write_error},
+    human::{bytes, exact},
+    persistence,
+    table::{
+        Column::{Left, Right},
+        printable, render,
+    },
+};
+use crate::{
+    api::{convert, wire},
+    config::{Config, Forward, Health, OnDown, Pool, Probe, XdpMode},
+    limits,
+};
+
+/// Prints what the agent would do by `config`, read from `file`; `cpus` is the number of possible
+/// CPUs. Exit status 0 unless the output fails.
+pub fn accepted(
+    file: &Path,
+    config: &Config,
+    cpus: u32,
+    json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    let text = if json {
+        format!("{:#}\n", document(file, config, cpus))
+    } else {
+        page(file, config, cpus)
+    };
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    report(written.map_err(VerbError::Output), err)
+}
+
+/// Prints what is wrong with `file`, an error each; exit status 2.
+pub fn refused(
+    file: &Path,
+    errors: &[String],
+    json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    let written = if json {
+        let document = json!({ "ok": false, "config": file, "errors": errors });
+        writeln!(out, "{document:#}").and_then(|()| out.flush())
+    } else {
+        let text = format!("{} is not in order", printable(&file.display().to_string()));
+        write_error(&text, errors, err)
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            report(Err(VerbError::Output(error)), err)
+        }
+        Ok(()) | Err(_) => WRONG.into(),
+    }
+}
+
+fn page(file: &Path, config: &Config, cpus: u32) -> String {
+    let agent = &config.agent;
+    let head = format!("{} is in order.\n", printable(&file.display().to_string()));
+    let settings = [
+        ("interfaces", format!("{} ({})", agent.interfaces.join(", "), xdp_mode(agent.xdp_mode))),
+        ("admin API", agent.admin.display().to_string()),
+        ("addresses", addresses(agent.manage_addresses).to_owned()),
+    ]
+    .map(|(what, value)| format!("{what:<12}{}\n", printable(&value)))
+    .concat();
+    [head, settings, listeners(config), pools(config), backends(config), memory(config, cpus)]
+        .join("\n")
+}
+
+const fn addresses(managed: bool) -> &'static str {
+    if managed { "put on the interfaces and taken off again" } else { "left to you" }
+}
+
+fn listeners(config: &Config) -> String {
+    let rows: Vec<Vec<String>> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let persistence = listener.persistence.as_ref().map(wire::Persistence::from);
+            vec![
+                listener.name.clone(),
+                format!("{} {}", convert::protocol(listener.protocol), listener.address),
+                pool_name(config, listener.pool),
+                persistence::words(persistence.as_ref()),
+            ]
+        })
+        .collect();
+    render(&[Left("LISTENER"), Left("ADDRESS"), Left("POOL"), Left("PERSISTENCE")], &rows)
+}
+
+fn pools(config: &Config) -> String {
+    let columns =
+        [Left("POOL"), Left("FORWARD"), Left("ON DOWN"), Right("BACKENDS"), Left("HEALTH CHECK")];
+    let rows: Vec<Vec<String>> = config
+        .pools
+        .iter()
+        .map(|pool| {
+            vec![
+                pool.name.clone(),
+                forward(pool),
+                on_down(pool.on_down).to_owned(),
+                pool.backends.len().to_string(),
+                pool.health.as_ref().map_or_else(|| "none".to_owned(), health),
+            ]
+        })
+        .collect();
+    render(&columns, &rows)
+}
+
+fn backends(config: &Config) -> String {
+    let rows: Vec<Vec<String>> = config
+        .pools
+        .iter()
+        .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+        .map(|(pool, backend)| {
+            vec![
+                backend.name.clone(),
+                pool.name.clone(),
+                convert::backend_address(backend.address, backend.port),
+                backend.weight.to_string(),
+            ]
+        })
+        .collect();
+    render(&[Left("BACKEND"), Left("POOL"), Left("ADDRESS"), Right("WEIGHT")], &rows)
+}
+
+fn memory(config: &Config, cpus: u32) -> String {
+    let costs = limits::costs(&config.limits, cpus);
+    let mut rows: Vec<Vec<String>> = costs
+        .iter()
+        .map(|cost| vec![cost.map.to_owned(), exact(cost.entries), bytes(cost.bytes)])
+        .collect();
+    rows.push(vec!["together".to_owned(), String::new(), bytes(limits::total(&costs))]);
+    render(&[Left("KERNEL MEMORY"), Right("ENTRIES"), Right("ABOUT")], &rows)
+}
+
+fn document(file: &Path, config: &Config, cpus: u32) -> Value {
+    let listeners: Vec<Value> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            json!({
+                "name": listener.name,
+                "protocol": convert::protocol(listener.protocol),
+                "address": listener.address,
+                "pool": pool_name(config, listener.pool),
+                "persistence": listener.persistence.as_ref().map(wire::Persistence::from),
+            })
+        })
+        .collect();
+    let pools: Vec<Value> = config.pools.iter().map(pool_document).collect();
+    let costs = limits::costs(&config.limits, cpus);
+    let memory: Vec<Value> = costs
+        .iter()
+        .map(|cost| json!({ "map": cost.map, "entries": cost.entries, "bytes": cost.bytes }))
+        .collect();
+    json!({
+        "ok": true,
+        "config": file,
+        "interfaces": config.agent.interfaces,
+        "xdp_mode": xdp_mode(config.agent.xdp_mode),
+        "admin": config.agent.admin,
+        "manage_addresses": config.agent.manage_addresses,
+        "listeners": listeners,
+        "pools": pools,
+        "limits": {
+            "pins": config.limits.pins,
+            "flows": config.limits.flows,
+            "listeners": config.limits.listeners,
+            "backends": config.limits.backends,
+            "pools": config.limits.pools,
+            "maglev_slots": config.limits.maglev_slots,
+        },
+        "memory": memory,
+        "memory_bytes": limits::total(&costs),
+    })
+}
+
+fn pool_document(pool: &Pool) -> Value {
+    let backends: Vec<Value> = pool
+        .backends
+        .iter()
+        .map(|backend| {
+            json!({
+                "name": backend.name,
+                "address": convert::backend_address(backend.address, backend.port),
+                "weight": backend.weight,
+            })
+        })
+        .collect();
+    json!({
+        "name": pool.name,
+        "forward": match pool.forward { Forward::Nat => "nat", Forward::Dsr => "dsr" },
+        "on_down": on_down(pool.on_down),
+        "nat_sources": pool.nat_sources,
+        "health": pool.health.as_ref().map(health),
+        "backends": backends,
+    })
+}
+
+fn pool_name(config: &Config, index: usize) -> String {
+    config.pools.get(index).map(|pool| pool.name.clone()).unwrap_or_default()
+}
+
+fn forward(pool: &Pool) -> String {
+    match pool.forward {
+        Forward::Dsr => "dsr".to_owned(),
+        Forward::Nat if pool.nat_sources.is_empty() => "nat".to_owned(),
+        Forward::Nat => {
+            let sources: Vec<String> = pool.nat_sources.iter().map(ToString::to_string).collect();
+            format!("nat from {}", sources.join(", "))
+        }
+    }
+}
+
+const fn on_down(on_down: OnDown) -> &'static str {
+    match on_down {
+        OnDown::Reset => "reset",
+        OnDown::Keep => "keep",
+    }
+}
+
+const fn xdp_mode(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+/// `http / on port 80 every 2s, down after 3, up after 2`.
+fn health(health: &Health) -> String {
+    let probe = match &health.probe {
+        Probe::Tcp => "tcp".to_owned(),
+        Probe::Http { path, .. } => format!("http {path}"),
+    };
+    let port = health.port.map_or_else(String::new, |port| format!(" on port {port}"));
+    let time = |time: Duration| humantime::format_duration(time);
+    format!(
+        "{probe}{port} every {} within {}, down after {}, up after {}",
+        time(health.interval),
+        time(health.timeout),
+        health.fall,
+        health.rise
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::sample_config;
+
+    /// Exit status, output and errors of `accepted`.
+    fn print(json: bool) -> (String, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let file = Path::new("holdfast.toml");
+        let code = accepted(file, &sample_config(), 2, json, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (format!("{code:?}"), text(out), text(err))
+    }
+
+    #[test]
+    fn a_page() {
+        let (code, got, err) = print(false);
+        assert_eq!((code, err), (format!("{:?}", ExitCode::SUCCESS), String::new()));
+        assert_eq!(got, include_str!("golden/check.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn the_same_in_json() {
+        let (_, out, _) = print(true);
+        let got: Value = serde_json::from_str(&out).expect("JSON");
+        let check = |pointer: &str, want: Value| {
+            assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
+        };
+        check("/ok", json!(true));
+        check("/listeners/0/persistence/timeout_s", json!(1_800));
+        check("/listeners/1/persistence", Value::Null);
+        check("/listeners/1/pool", json!("dns"));
+        check("/pools/0/backends/0/address", json!("10.0.0.11:8080"));
+        check("/pools/1/forward", json!("dsr"));
+        check("/limits/maglev_slots", json!(65_537));
+        check("/memory/0", json!({ "map": "PINS", "entries": 1_000_000, "bytes": 112_777_216 }));
+        let costs = limits::costs(&sample_config().limits, 2);
+        check("/memory_bytes", json!(limits::total(&costs)));
+    }
+
+    #[test]
+    fn a_refused_file() {
+        let errors = ["holdfast.toml:3: a\n  | ^".to_owned(), "holdfast.toml:9: b".to_owned()];
+        let file = Path::new("holdfast.toml");
+        let check = |json: bool, want_out: &str, want_err: &str| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = refused(file, &errors, json, &mut out, &mut err);
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(WRONG)));
+            assert_eq!(String::from_utf8_lossy(&out), want_out);
+            assert_eq!(String::from_utf8_lossy(&err), want_err);
+        };
+        check(
+            false,
+            "",
+            "error: holdfast.toml is not in order\n  holdfast.toml:3: a\n    | ^\n  \
+             holdfast.toml:9: b\n",
+        );
+        let document = json!({ "ok": false, "config": "holdfast.toml", "errors": errors });
+        check(true, &format!("{document:#}\n"), "");
+    }
+}

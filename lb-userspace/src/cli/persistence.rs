@@ -1,0 +1,23 @@
+//! Persistence in a few words, for `status` and `check`.
+
+use super::human;
+use crate::api::wire;
+
+/// `30 min, activity, group site`; what is as usual is left out.
+pub(super) fn words(persistence: Option<&wire::Persistence>) -> String {
+    let Some(persistence) = persistence else { return "none".to_owned() };
+    let mut words = vec![human::duration(persistence.timeout_s), persistence.refresh.clone()];
+    if let Some(bound) = persistence.max_lifetime_s {
+        words.push(format!("at most {}", human::duration(bound)));
+    }
+    if persistence.prefix_v4 != 32 {
+        words.push(format!("v4/{}", persistence.prefix_v4));
+    }
+    if persistence.prefix_v6 != 128 {
+        words.push(format!("v6/{}", persistence.prefix_v6));
+    }
+    if let Some(group) = &persistence.group {
+        words.push(format!("group {group}"));
+    }
+    words.join(", ")
+}

@@ -1,0 +1,196 @@
+//! One of everything, for tests.
+
+use std::time::Duration;
+
+use lb_common::event::{EVENTS, Event};
+
+use crate::{
+    api::wire::{
+        Backend, BackendState, Events, Health, Intent, Interface, LastReload, Listener,
+        Persistence, Reach, Status, TableUse, Tables, events_by_name,
+    },
+    config,
+};
+
+/// An instance with two listeners, three backends, and a drop reason.
+pub(crate) fn sample_status() -> Status {
+    let mut counts = [0; EVENTS];
+    counts[Event::Forwarded as usize] = 123_456;
+    counts[Event::DropNoBackend as usize] = 1_234;
+    counts[Event::PassFragment as usize] = 7;
+    counts[Event::PinInsertFailed as usize] = 1;
+    let persistence = Persistence {
+        timeout_s: 1_800,
+        refresh: "activity".to_owned(),
+        group: Some("site".to_owned()),
+        max_lifetime_s: None,
+        prefix_v4: 24,
+        prefix_v6: 128,
+    };
+    let listener = |name: &str, address: &str, persistence| Listener {
+        name: name.to_owned(),
+        protocol: "tcp".to_owned(),
+        address: address.parse().expect("address"),
+        pool: "web".to_owned(),
+        persistence,
+        packets_in: 123_456,
+        bytes_in: 50_000_000,
+        packets_out: 99_999,
+        bytes_out: 0,
+        events: events_by_name(&counts),
+        error: None,
+    };
+    Status {
+        version: "0.1.0".to_owned(),
+        layout: 1,
+        started: "2026-01-02T03:04:05Z".to_owned(),
+        uptime_s: 7_500,
+        config: "/etc/holdfast.toml".to_owned(),
+        last_reload: Some(LastReload {
+            at: "2026-01-02T05:00:00Z".to_owned(),
+            ago_s: 120,
+            ok: true,
+            error: None,
+        }),
+        interfaces: vec![
+            Interface { name: "eth0".to_owned(), mode: "native".to_owned() },
+            Interface { name: "eth1".to_owned(), mode: "generic".to_owned() },
+        ],
+        tables: Tables {
+            counted_ms_ago: Some(1_001),
+            pins: TableUse { held: 250_000, capacity: 1_000_000, evicted: 0 },
+            flows: TableUse { held: 1, capacity: 1_000_000, evicted: 3 },
+            replies: TableUse { held: 1, capacity: 1_000_000, evicted: 0 },
+        },
+        listeners: vec![
+            listener("web", "203.0.113.10:80", Some(persistence)),
+            listener("web6", "[2001:db8::10]:80", None),
+        ],
+        backends: vec![
+            backend("web-1", BackendState::Ready),
+            Backend {
+                health: Health::Down,
+                reason: Some("health: connect: connection refused".to_owned()),
+                ..backend("web-2", BackendState::Down)
+            },
+            Backend {
+                intent: Intent::Drain,
+                reach: Reach { known: false, detail: "10.0.0.11 does not answer".to_owned() },
+                ..backend("web-3", BackendState::Draining)
+            },
+        ],
+        events: Events::of(&counts),
+    }
+}
+
+fn backend(name: &str, state: BackendState) -> Backend {
+    Backend {
+        name: name.to_owned(),
+        pool: "web".to_owned(),
+        address: "10.0.0.11:8080".to_owned(),
+        state,
+        intent: Intent::Ready,
+        health: Health::Up,
+        reason: None,
+        reach: Reach { known: true, detail: "eth1 02:00:00:00:00:0b".to_owned() },
+        weight: 1,
+        generation: 4,
+        pins: 1_234,
+        flows: 1,
+        packets_in: 1_000_000,
+        bytes_in: 123_456_789,
+        packets_out: 0,
+        bytes_out: 0,
+        flows_placed: 4_321,
+    }
+}
+
+/// A configuration with both protocols, families and forwarding modes.
+pub(super) fn sample_config() -> config::Config {
+    let backend = |name: &str, address: &str, port| config::Backend {
+        name: name.to_owned(),
+        address: address.parse().expect("address"),
+        port,
+        weight: 1,
+    };
+    config::Config {
+        agent: config::Agent {
+            interfaces: vec!["eth0".to_owned()],
+            xdp_mode: config::XdpMode::Auto,
+            admin: "/run/holdfast/admin.sock".into(),
+            bpffs: "/sys/fs/bpf/holdfast".into(),
+            state: "/var/lib/holdfast".into(),
+            manage_addresses: true,
+            packet_events: false,
+            flow_timeouts: config::FlowTimeouts {
+                tcp_established: Duration::from_mins(124),
+                tcp_transitory: Duration::from_mins(4),
+                tcp_time_wait: Duration::from_mins(1),
+                udp: Duration::from_mins(5),
+            },
+        },
+        limits: config::Limits {
+            pins: 1_000_000,
+            flows: 1_000_000,
+            listeners: 512,
+            backends: 4_096,
+            pools: 64,
+            maglev_slots: 65_537,
+        },
+        pools: vec![
+            config::Pool {
+                name: "web".to_owned(),
+                forward: config::Forward::Nat,
+                on_down: config::OnDown::Reset,
+                nat_sources: vec!["10.0.0.1".parse().expect("address")],
+                health: Some(config::Health {
+                    probe: config::Probe::Http {
+                        path: "/healthz".to_owned(),
+                        host: None,
+                        expect: (200, 399),
+                    },
+                    port: Some(81),
+                    interval: Duration::from_secs(2),
+                    timeout: Duration::from_millis(500),
+                    rise: 2,
+                    fall: 3,
+                }),
+                backends: vec![
+                    backend("web-1", "10.0.0.11", Some(8080)),
+                    backend("web-2", "10.0.0.12", None),
+                ],
+            },
+            config::Pool {
+                name: "dns".to_owned(),
+                forward: config::Forward::Dsr,
+                on_down: config::OnDown::Keep,
+                nat_sources: vec![],
+                health: None,
+                backends: vec![backend("dns-1", "2001:db8::1", None)],
+            },
+        ],
+        listeners: vec![
+            config::Listener {
+                name: "web".to_owned(),
+                protocol: config::Protocol::Tcp,
+                address: "203.0.113.10:80".parse().expect("address"),
+                pool: 0,
+                persistence: Some(config::Persistence {
+                    group: None,
+                    timeout: Duration::from_mins(30),
+                    refresh: config::Refresh::NewConnection,
+                    max_lifetime: Some(Duration::from_hours(24)),
+                    prefix_v4: 32,
+                    prefix_v6: 64,
+                }),
+            },
+            config::Listener {
+                name: "dns".to_owned(),
+                protocol: config::Protocol::Udp,
+                address: "[2001:db8::53]:53".parse().expect("address"),
+                pool: 1,
+                persistence: None,
+            },
+        ],
+    }
+}

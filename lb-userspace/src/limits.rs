@@ -1,0 +1,134 @@
+//! What the configured capacities cost in memory. Pure.
+//!
+//! The kernel takes this at load, all of it, whether used or not.
+
+use std::mem::size_of;
+
+use lb_common::{
+    layout::{
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Name, Pin, PinKey,
+        Pool, Reply, Vip, VipKey,
+    },
+    maps, select,
+};
+
+use crate::config::Limits;
+
+/// A table's cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapCost {
+    /// Name of the map in [`lb_common::maps`].
+    pub map: &'static str,
+    /// Its entries or rows.
+    pub entries: u64,
+    /// Estimated kernel memory, in bytes.
+    pub bytes: u64,
+}
+
+/// `struct htab_elem` before the key: list node, LRU node, hash (Linux 5.10 to 6.18).
+const ELEMENT_BYTES: u64 = 48;
+
+/// `struct bucket`: list head and lock.
+const BUCKET_BYTES: u64 = 16;
+
+/// Maglev tables there are room for: one a pool, and one to build the next in.
+#[must_use]
+pub const fn maglev_tables(pools: u32) -> u64 {
+    pools as u64 + 1
+}
+
+/// The cost of every map that is worth a line, the largest sizes that `limits` allow.
+///
+/// `cpus` is the number of possible CPUs, by which per-CPU maps are multiplied.
+#[must_use]
+pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
+    let [pins, flows, listeners, backends, pools] =
+        [limits.pins, limits.flows, limits.listeners, limits.backends, limits.pools].map(u64::from);
+    let words = u64::from(select::table_words(limits.maglev_slots));
+    // A listener has a row and a scope of its own or of its group.
+    let identities = 2 * listeners + pools + backends;
+    vec![
+        hash::<PinKey, Pin>(maps::PINS, pins),
+        hash::<FlowKey, Flow>(maps::FLOWS, flows),
+        hash::<FlowKey, Reply>(maps::REPLIES, flows),
+        array(maps::TABLES, maglev_tables(limits.pools) * words, size_of::<u64>(), 1),
+        hash::<VipKey, Vip>(maps::VIPS, listeners),
+        array(maps::POOLS, pools, size_of::<Pool>(), 1),
+        array(maps::BACKENDS, backends, size_of::<Backend>(), 1),
+        array(maps::LISTENER_STATS, listeners + 1, size_of::<ListenerCounters>(), cpus),
+        array(maps::BACKEND_STATS, backends, size_of::<BackendCounters>(), cpus),
+        hash::<IdentityKey, Name>(maps::IDENTITIES, identities),
+    ]
+}
+
+/// All of them together, in bytes.
+#[must_use]
+pub fn total(costs: &[MapCost]) -> u64 {
+    costs.iter().map(|cost| cost.bytes).sum()
+}
+
+fn hash<K, V>(map: &'static str, entries: u64) -> MapCost {
+    let element = ELEMENT_BYTES + rounded(size_of::<K>()) + rounded(size_of::<V>());
+    let bytes = entries * element + BUCKET_BYTES * entries.next_power_of_two();
+    MapCost { map, entries, bytes }
+}
+
+fn array(map: &'static str, rows: u64, value: usize, copies: u32) -> MapCost {
+    MapCost { map, entries: rows, bytes: rows * rounded(value) * u64::from(copies) }
+}
+
+/// To the kernel's alignment of keys and values.
+const fn rounded(size: usize) -> u64 {
+    size.next_multiple_of(8) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Limits = Limits {
+        pins: 1_000_000,
+        flows: 1_000_000,
+        listeners: 512,
+        backends: 4_096,
+        pools: 64,
+        maglev_slots: 65_537,
+    };
+
+    fn cost(limits: &Limits, cpus: u32, map: &str) -> u64 {
+        costs(limits, cpus).iter().find(|cost| cost.map == map).expect(map).bytes
+    }
+
+    #[test]
+    fn by_hand() {
+        let check = |limits: &Limits, cpus: u32, map: &str, want: u64| {
+            assert_eq!(cost(limits, cpus, map), want, "{map}");
+        };
+        // Key 20 bytes, so 24; value 24. Buckets: 2^20.
+        check(&DEFAULT, 2, maps::PINS, 1_000_000 * 96 + 16 * 1_048_576);
+        // A power of two has as many buckets as entries.
+        check(&Limits { pins: 1_024, ..DEFAULT }, 2, maps::PINS, 1_024 * (96 + 16));
+        check(&Limits { pins: 1_025, ..DEFAULT }, 2, maps::PINS, 1_025 * 96 + 16 * 2_048);
+        // 65,537 slots are 16,385 words.
+        check(&DEFAULT, 2, maps::TABLES, 65 * 16_385 * 8);
+        let one = cost(&DEFAULT, 1, maps::BACKEND_STATS);
+        assert_eq!(one, 4_096 * 40);
+        check(&DEFAULT, 8, maps::BACKEND_STATS, 8 * one);
+        // Shared by the CPUs.
+        check(&DEFAULT, 8, maps::BACKENDS, cost(&DEFAULT, 1, maps::BACKENDS));
+    }
+
+    #[test]
+    fn the_largest_limits_do_not_overflow() {
+        let largest = Limits {
+            pins: 100_000_000,
+            flows: 100_000_000,
+            listeners: 65_535,
+            backends: 65_535,
+            pools: 4_096,
+            maglev_slots: 5_000_011,
+        };
+        let costs = costs(&largest, 8_192);
+        assert!(total(&costs) > 60 << 30);
+    }
+}
