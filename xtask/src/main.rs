@@ -14,6 +14,8 @@ mod test;
 mod toolchain;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use crate::{test::Layer, workspace::Workspace};
@@ -46,10 +48,21 @@ enum Verb {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(&Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by returning it: that prints a backtrace of xtask too where one is asked for,
+            // and it is the tests for which people ask.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
-    match cli.verb {
+    match verb {
         Verb::Setup => setup::run(),
         Verb::BuildEbpf => {
             let object = build_ebpf::run(&workspace)?;
@@ -62,6 +75,6 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Lint => lint::run(&workspace),
-        Verb::Test { layers, only } => test::run(&workspace, layers, only.as_deref()),
+        Verb::Test { layers, only } => test::run(&workspace, layers.clone(), only.as_deref()),
     }
 }

@@ -23,7 +23,8 @@ if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$policy"
     chmod 755 "$policy"
 fi
-apt-get -qq install --yes --no-install-recommends "$@"
+# dpkg has no quiet mode; what goes wrong is on standard error.
+apt-get -qq install --yes --no-install-recommends "$@" > /dev/null
 if [ -z "$nginx_was_there" ] && command -v nginx > /dev/null; then
     update-rc.d nginx disable
     service nginx stop > /dev/null 2>&1 || :
