@@ -1,1 +1,80 @@
-fn main() {}
+//! Holdfast's own verbs, `cargo xtask VERB`: one module per verb, and what they share.
+//!
+//! It owns how the project is built, checked and shown; it never depends on the crates that it
+//! builds, so that it runs before any of them compiles.
+#![expect(clippy::print_stdout, reason = "a command line tool reports on its standard output")]
+
+mod bpf_sources;
+mod build;
+mod build_ebpf;
+mod lint;
+mod packages;
+mod setup;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{test::Layer, workspace::Workspace};
+
+/// Builds, checks and tests Holdfast.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find what building and testing need, and install what is missing
+    Setup,
+    /// Build the XDP program
+    BuildEbpf,
+    /// Build the XDP program and a release binary of `holdfast`
+    Build,
+    /// Check the formatting, and run clippy over the host's crates and the XDP program
+    Lint,
+    /// Run layers of tests; without a name: `lint`, then all of them
+    Test {
+        /// Which layers; they run in the order unit, control, packet, netns
+        layers: Vec<Layer>,
+        /// Only the tests whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by returning it: that prints a backtrace of xtask too where one is asked for,
+            // and it is the tests for which people ask.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match verb {
+        Verb::Setup => setup::run(),
+        Verb::BuildEbpf => {
+            let object = build_ebpf::run(&workspace)?;
+            println!("{}", object.display());
+            Ok(())
+        }
+        Verb::Build => {
+            let binary = build::run(&workspace)?;
+            println!("{}", binary.display());
+            Ok(())
+        }
+        Verb::Lint => lint::run(&workspace),
+        Verb::Test { layers, only } => test::run(&workspace, layers.clone(), only.as_deref()),
+    }
+}
