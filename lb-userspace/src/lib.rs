@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod control;
+pub mod maglev;
 pub mod maps;
+pub mod model;
+pub mod sessions;

@@ -1,5 +1,8 @@
 //! The data path's tables as the agent sees them. Nothing above this trait knows of BPF.
 
+pub mod dump;
+pub mod fake;
+
 use lb_common::layout::{
     Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
     PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
