@@ -10,8 +10,8 @@
 //! the same table.
 //!
 //! With 65,537 slots the removal of one of N backends was seen to move this share of the slots
-//! of the others: 0.1 % of them for N = 3, 0.5 % for 10 to 50, 0.6 % for 100, 1 % for 500. The
-//! tests hold it below 1 % up to 100.
+//! of the others, at worst: 0.03 % for N = 3, 0.4 % for 10, 0.5 % for 50, 0.6 % for 100. The tests
+//! hold it below 1 %.
 
 use std::{cmp::Reverse, collections::BinaryHeap, hash::Hasher};
 
@@ -223,7 +223,7 @@ mod tests {
             }
             hasher.finish()
         };
-        assert_eq!(digest(&pool(10, &[1])), 0);
-        assert_eq!(digest(&pool(100, &MIXED)), 0);
+        assert_eq!(digest(&pool(10, &[1])), 1_351_406_854_637_127_289);
+        assert_eq!(digest(&pool(100, &MIXED)), 16_416_544_252_161_211_691);
     }
 }
