@@ -1,1 +1,3 @@
-//! x
+//! Harness of Holdfast's tests.
+
+pub mod control;

@@ -1,6 +1,15 @@
 //! From configuration and events to map contents: the agent's decisions.
 //!
 //! `model` (what should be) and `plan` (the wanted map contents) are pure; `reconcile` brings the
-//! maps there in an order that is safe under traffic; `writer` is the one task that does so.
+//! maps there in an order that is safe under traffic; `controller` holds the state between, and
+//! `writer` is the one task that calls it.
 
+pub mod controller;
 pub mod facts;
+pub mod ids;
+pub mod lives;
+pub mod plan;
+pub mod reconcile;
+pub mod snapshot;
+pub mod status;
+pub mod tables;

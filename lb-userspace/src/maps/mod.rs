@@ -2,6 +2,8 @@
 
 mod batch;
 pub mod kernel;
+pub mod dump;
+pub mod fake;
 
 use lb_common::layout::{
     Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,

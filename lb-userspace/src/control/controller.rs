@@ -1,0 +1,422 @@
+//! The agent's state between events, and the one way to change the maps.
+//!
+//! Owns the maps, the configuration, and what is known of backends. Synchronous: the writer task
+//! calls it, and calls [`Controller::sweep_step`] whenever it has nothing else to do.
+
+use std::collections::BTreeSet;
+
+use lb_common::{
+    hash::Seed,
+    layout::{Kind, Meta},
+    maps::LAYOUT_VERSION,
+};
+
+use super::{
+    facts::{Facts, Health, Intent, Reach},
+    ids::Full,
+    plan::{self, Inputs, Wanted},
+    reconcile::{self, Applied, ApplyError, TableShape},
+    snapshot::Snapshot,
+    status::{self, Sources, Status},
+    tables::Tables,
+};
+use crate::{
+    config::{Config, Limits},
+    maps::{Cursor, LbMaps, MapError},
+    model::Model,
+    sessions::{
+        expiry::{self, Outcome, Sweep},
+        list::{self, Filter, Page, PageCursor, Reader},
+    },
+};
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The maps are of another version.
+    #[error(
+        "the instance has map layout {found}, this holdfast has {LAYOUT_VERSION}: run `holdfast \
+         detach` first"
+    )]
+    Layout {
+        /// The maps' version.
+        found: u32,
+    },
+    /// A size differs from that of the maps.
+    #[error(
+        "`limits.{limit}` is {configured}, but the instance was made with {instance}: sizes \
+         change only after `holdfast detach`"
+    )]
+    Limit {
+        /// Key in `[limits]`.
+        limit: &'static str,
+        /// Its value in the configuration.
+        configured: u32,
+        /// Its value in the maps.
+        instance: u32,
+    },
+    /// There is no room. Nothing was changed.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// No backend has that name. Nothing was changed.
+    #[error("no backend is named `{0}`")]
+    UnknownBackend(String),
+    /// Maps could not be read, or pins not be deleted.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The maps could not be brought to what is wanted; [`Controller::apply`] tries again.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// How far a sweep has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Call again.
+    More,
+    /// It is over. What the whole sweep found and did.
+    Done(Outcome),
+}
+
+/// The agent's state.
+pub struct Controller<M> {
+    maps: M,
+    config: Config,
+    model: Model,
+    facts: Facts,
+    seed: Seed,
+    /// `None` after an error: to be read anew.
+    there: Option<Snapshot>,
+    tables: Tables,
+    sweep: Option<Running>,
+    swept: Option<Outcome>,
+    finished: BTreeSet<u32>,
+}
+
+struct Running {
+    sweep: Sweep,
+    /// Removed backends that served flows when it began.
+    leaving: BTreeSet<u32>,
+}
+
+impl<M: LbMaps> Controller<M> {
+    /// Takes over what the maps hold, or begins with empty ones. Changes no VIP, pool or backend
+    /// before [`Self::apply`].
+    pub fn new(mut maps: M, config: Config, seed: Seed) -> Result<Self, ControlError> {
+        let meta = maps.meta()?;
+        let fresh = meta.layout_version == 0;
+        if fresh {
+            maps.set_meta(&fresh_meta(&config.limits))?;
+        } else if meta.layout_version != LAYOUT_VERSION {
+            return Err(ControlError::Layout { found: meta.layout_version });
+        } else {
+            check_limits(&config.limits, &meta)?;
+        }
+        // An agent that was killed in the middle of a sweep leaves its mark.
+        expiry::abort(&mut maps)?;
+        let there = Snapshot::read(&maps)?;
+        Ok(Self {
+            maps,
+            model: Model::new(&config),
+            config,
+            facts: Facts::default(),
+            seed,
+            there: Some(there),
+            tables: Tables::new(!fresh),
+            sweep: None,
+            swept: None,
+            finished: BTreeSet::new(),
+        })
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &M {
+        &self.maps
+    }
+
+    /// The maps, for what is not the controller's business.
+    pub fn maps_mut(&mut self) -> &mut M {
+        &mut self.maps
+    }
+
+    /// Gives the maps back; what they hold goes on serving.
+    pub fn into_maps(self) -> M {
+        self.maps
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is known of backends.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Notes what a probe found; [`Self::apply`] acts on it. False: no such backend (any more).
+    pub fn set_health(&mut self, backend: &str, health: Health) -> bool {
+        let known = self.knows(backend);
+        if known {
+            self.facts.health.insert(backend.to_owned(), health);
+        }
+        known
+    }
+
+    /// Notes how packets get there; [`Self::apply`] acts on it. False: no such backend.
+    pub fn set_reach(&mut self, backend: &str, reach: Reach) -> bool {
+        let known = self.knows(backend);
+        if known {
+            self.facts.reach.insert(backend.to_owned(), reach);
+        }
+        known
+    }
+
+    /// Notes what the operator wants; [`Self::apply`] acts on it.
+    pub fn set_intent(&mut self, backend: &str, intent: Intent) -> Result<(), ControlError> {
+        if !self.knows(backend) {
+            return Err(ControlError::UnknownBackend(backend.to_owned()));
+        }
+        self.facts.intent.insert(backend.to_owned(), intent);
+        Ok(())
+    }
+
+    /// Brings the maps to what configuration and facts ask for. Writes only what differs. After
+    /// an error, call it again: it reads the maps and starts over.
+    pub fn apply(&mut self) -> Result<Applied, ControlError> {
+        let wanted = plan::plan(&Inputs {
+            model: &self.model,
+            facts: &self.facts,
+            there: known(&mut self.there, &self.maps)?,
+            limits: &self.config.limits,
+            finished: &self.finished,
+        })?;
+        self.bring_about(&wanted)
+    }
+
+    /// Takes on another configuration: all of it, or, on [`ControlError::Limit`] and
+    /// [`ControlError::Full`], nothing. After [`ControlError::Apply`] it is in force but not all
+    /// of it in the maps: [`Self::apply`] tries again.
+    pub fn configure(&mut self, config: Config) -> Result<Applied, ControlError> {
+        check_limits(&config.limits, &fresh_meta(&self.config.limits))?;
+        let model = Model::new(&config);
+        let facts = self.facts_that_hold(&config, &model);
+        let wanted = plan::plan(&Inputs {
+            model: &model,
+            facts: &facts,
+            there: known(&mut self.there, &self.maps)?,
+            limits: &config.limits,
+            finished: &BTreeSet::new(),
+        })?;
+        (self.config, self.model, self.facts) = (config, model, facts);
+        if let Some(running) = &mut self.sweep {
+            // A backend may be removed for the second time since it began.
+            running.leaving.clear();
+        }
+        self.bring_about(&wanted)
+    }
+
+    /// How things stand.
+    pub fn status(&mut self) -> Result<Status, ControlError> {
+        let there = known(&mut self.there, &self.maps)?;
+        let sources = Sources {
+            config: &self.config,
+            model: &self.model,
+            facts: &self.facts,
+            there,
+            swept: self.swept.as_ref(),
+        };
+        Ok(status::gather(&self.maps, &sources)?)
+    }
+
+    /// A page of at most `limit` sessions that match.
+    pub fn sessions(
+        &mut self,
+        from: &PageCursor,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, ControlError> {
+        let there = known(&mut self.there, &self.maps)?;
+        Ok(list::page(&self.maps, there, from, filter, limit)?)
+    }
+
+    /// Deletes the pins that match, valid or not; how many.
+    pub fn flush(&mut self, filter: &Filter) -> Result<u64, ControlError> {
+        let there = known(&mut self.there, &self.maps)?;
+        let reader = Reader::new(there, self.maps.now_ns());
+        let mut cursor = Cursor::default();
+        let mut flushed = 0;
+        while !cursor.done {
+            let batch = self.maps.scan_pins(&mut cursor)?;
+            let matching = batch.iter().filter(|(key, pin)| reader.matches(filter, key, pin));
+            let keys: Vec<_> = matching.map(|(key, _)| *key).collect();
+            flushed += expiry::remove_pins(&mut self.maps, &keys)?;
+        }
+        Ok(flushed)
+    }
+
+    /// Begins a sweep, or deals with its next batch: some milliseconds; the first call waits for
+    /// a grace period. Commands may come in between.
+    pub fn sweep_step(&mut self) -> Result<Progress, ControlError> {
+        let Some(mut running) = self.sweep.take() else {
+            self.begin_sweep()?;
+            return Ok(Progress::More);
+        };
+        match running.sweep.step(&mut self.maps) {
+            Ok(false) => {
+                self.sweep = Some(running);
+                Ok(Progress::More)
+            }
+            Ok(true) => self.end_sweep(running).map(Progress::Done),
+            Err(error) => {
+                expiry::abort(&mut self.maps)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends a sweep that is under way, leaving the rest to the next one.
+    pub fn abort_sweep(&mut self) -> Result<(), ControlError> {
+        if self.sweep.take().is_some() {
+            expiry::abort(&mut self.maps)?;
+        }
+        Ok(())
+    }
+
+    fn knows(&self, backend: &str) -> bool {
+        self.model.backends().any(|(_, known)| known.name == backend)
+    }
+
+    fn bring_about(&mut self, wanted: &Wanted) -> Result<Applied, ControlError> {
+        let mut there = match self.there.take() {
+            Some(there) => there,
+            None => Snapshot::read(&self.maps)?,
+        };
+        if there.vips != wanted.vips || there.settings != Some(wanted.settings) {
+            self.abort_sweep()?;
+        }
+        let shape = TableShape { seed: self.seed, slots: self.config.limits.maglev_slots };
+        let applied = reconcile::reconcile(
+            &mut self.maps,
+            &mut there,
+            &mut self.tables,
+            wanted,
+            shape,
+            self.config.limits.listeners,
+        )?;
+        self.there = Some(there);
+        Ok(applied)
+    }
+
+    /// What was found out about a backend at its old place says nothing of its new one.
+    fn facts_that_hold(&self, config: &Config, model: &Model) -> Facts {
+        let probe = |config: &Config, name: &str| {
+            let pool =
+                config.pools.iter().find(|pool| pool.backends.iter().any(|b| b.name == name));
+            pool.and_then(|pool| pool.health.clone())
+        };
+        let mut facts = Facts::default();
+        for (_, backend) in model.backends() {
+            let name = &backend.name;
+            let old = self.model.backends().find(|(_, old)| old.name == *name);
+            let Some((_, old)) = old else { continue };
+            if let Some(intent) = self.facts.intent.get(name) {
+                facts.intent.insert(name.clone(), *intent);
+            }
+            if old.address != backend.address {
+                continue;
+            }
+            if let Some(reach) = self.facts.reach.get(name) {
+                facts.reach.insert(name.clone(), reach.clone());
+            }
+            let same_probe = probe(&self.config, name) == probe(config, name);
+            if let Some(health) = self.facts.health.get(name)
+                && old.port_be == backend.port_be
+                && same_probe
+            {
+                facts.health.insert(name.clone(), health.clone());
+            }
+        }
+        facts
+    }
+
+    fn begin_sweep(&mut self) -> Result<(), ControlError> {
+        let settings = self.model.settings;
+        if known(&mut self.there, &self.maps)?.settings != Some(settings) {
+            // What is in force is not known yet.
+            self.apply()?;
+        }
+        let there = known(&mut self.there, &self.maps)?;
+        let configured: BTreeSet<&str> =
+            self.model.backends().map(|(_, backend)| backend.name.as_str()).collect();
+        let leaving = there
+            .of_kind(Kind::Backend)
+            .filter(|(_, name)| !configured.contains(name))
+            .map(|(id, _)| id)
+            .collect();
+        let sweep = Sweep::begin(&mut self.maps, there, settings)?;
+        self.sweep = Some(Running { sweep, leaving });
+        Ok(())
+    }
+
+    fn end_sweep(&mut self, running: Running) -> Result<Outcome, ControlError> {
+        let mut outcome = running.sweep.outcome();
+        if let Some(last) = &self.swept {
+            let evicted = &mut outcome.evicted;
+            evicted.pins = evicted.pins.max(last.evicted.pins);
+            evicted.flows = evicted.flows.max(last.evicted.flows);
+            evicted.replies = evicted.replies.max(last.evicted.replies);
+        }
+        self.swept = Some(outcome.clone());
+        let over = |id: &u32| outcome.flows_of.get(id).is_none_or(|flows| *flows == 0);
+        self.finished = running.leaving.into_iter().filter(over).collect();
+        if !self.finished.is_empty() {
+            self.apply()?;
+            self.finished.clear();
+        }
+        Ok(outcome)
+    }
+}
+
+/// The snapshot, read anew after an error.
+fn known<'a>(
+    there: &'a mut Option<Snapshot>,
+    maps: &impl LbMaps,
+) -> Result<&'a Snapshot, MapError> {
+    let known = match there.take() {
+        Some(known) => known,
+        None => Snapshot::read(maps)?,
+    };
+    Ok(there.insert(known))
+}
+
+/// What new maps of that size are marked with.
+fn fresh_meta(limits: &Limits) -> Meta {
+    Meta {
+        layout_version: LAYOUT_VERSION,
+        pins: limits.pins,
+        flows: limits.flows,
+        listeners: limits.listeners,
+        backends: limits.backends,
+        pools: limits.pools,
+        maglev_slots: limits.maglev_slots,
+        next_scope: 1,
+    }
+}
+
+fn check_limits(limits: &Limits, meta: &Meta) -> Result<(), ControlError> {
+    let all = [
+        ("pins", limits.pins, meta.pins),
+        ("flows", limits.flows, meta.flows),
+        ("listeners", limits.listeners, meta.listeners),
+        ("backends", limits.backends, meta.backends),
+        ("pools", limits.pools, meta.pools),
+        ("maglev_slots", limits.maglev_slots, meta.maglev_slots),
+    ];
+    match all.into_iter().find(|(_, configured, instance)| configured != instance) {
+        Some((limit, configured, instance)) => {
+            Err(ControlError::Limit { limit, configured, instance })
+        }
+        None => Ok(()),
+    }
+}

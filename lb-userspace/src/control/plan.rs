@@ -1,0 +1,303 @@
+//! What the maps should hold: from the model, what is known of backends, and what is there. Pure.
+//!
+//! Owns the wanted contents; [`super::reconcile`] brings the maps there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::{
+    address::Address,
+    layout::{Backend, BackendState, Forward, IdentityKey, Kind, Refresh, Settings, Vip, VipKey},
+    pin::refresh_step_ns,
+};
+
+use super::{
+    facts::{Facts, Health, Intent, Reach},
+    ids::{Full, Ids, key},
+    lives::{self, Wish},
+    snapshot::Snapshot,
+};
+use crate::{
+    config::{Limits, OnDown},
+    maglev::Share,
+    model::{self, Model, Pins},
+};
+
+/// What a plan follows from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What should be.
+    pub model: &'a Model,
+    /// What is known of backends.
+    pub facts: &'a Facts,
+    /// What is there.
+    pub there: &'a Snapshot,
+    /// Sizes of the instance.
+    pub limits: &'a Limits,
+    /// Removed backends whose last flow is over.
+    pub finished: &'a BTreeSet<u32>,
+}
+
+/// What the maps should hold.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The next scope id.
+    pub next_scope: u32,
+    /// Idle times.
+    pub settings: Settings,
+    /// All names.
+    pub identities: BTreeMap<IdentityKey, String>,
+    /// All VIPs.
+    pub vips: BTreeMap<VipKey, Vip>,
+    /// Pools that have a name.
+    pub pools: BTreeMap<u32, WantedPool>,
+    /// All records, in service or not.
+    pub backends: BTreeMap<u32, Backend>,
+}
+
+/// A pool's row, and what its table is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedPool {
+    /// Its name.
+    pub name: String,
+    /// Forwarding mode.
+    pub forward: Forward,
+    /// The backends that take new clients; none: the pool names no table.
+    pub shares: Vec<Share>,
+}
+
+/// The wanted contents; [`Full`] when they have no room.
+pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
+    let mut planner = Planner {
+        inputs,
+        ids: Ids::recover(&inputs.there.identities),
+        wanted: Wanted {
+            next_scope: inputs.there.meta.next_scope.max(1),
+            settings: inputs.model.settings,
+            identities: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            backends: BTreeMap::new(),
+        },
+    };
+    let mut pools = Vec::new();
+    for pool in &inputs.model.pools {
+        pools.push(planner.pool(pool)?);
+    }
+    planner.leavers();
+    for listener in &inputs.model.listeners {
+        planner.listener(listener, pools[listener.pool])?;
+    }
+    Ok(planner.wanted)
+}
+
+/// Does a backend with that record and weight take new clients?
+#[must_use]
+pub fn takes_clients(record: &Backend, weight: u16, forward: Forward) -> bool {
+    record.state == BackendState::Ready.code()
+        && weight > 0
+        && record.hop.interface != 0
+        && (forward != Forward::Nat || record.nat_source_count > 0)
+}
+
+struct Planner<'a> {
+    inputs: &'a Inputs<'a>,
+    ids: Ids,
+    wanted: Wanted,
+}
+
+impl Planner<'_> {
+    fn want_identity(&mut self, kind: Kind, id: u32, name: &str) {
+        self.wanted.identities.insert(key(kind, id), name.to_owned());
+    }
+
+    /// Plans a pool with its backends; its row.
+    fn pool(&mut self, pool: &model::Pool) -> Result<u32, Full> {
+        let id = self.pool_id(pool)?;
+        self.want_identity(Kind::Pool, id, &pool.name);
+        let mut shares = Vec::new();
+        for backend in &pool.backends {
+            let (backend_id, record) = self.backend(pool, id, backend)?;
+            if takes_clients(&record, backend.weight, pool.forward) {
+                let identity = backend.identity.clone();
+                shares.push(Share { identity, id: backend_id, weight: backend.weight });
+            }
+        }
+        let row = WantedPool { name: pool.name.clone(), forward: pool.forward, shares };
+        self.wanted.pools.insert(id, row);
+        Ok(id)
+    }
+
+    /// A pool that changes its forwarding mode gets another row: flows placed in one mode cannot
+    /// go on in the other, so its backends begin new lives, as with any other pool.
+    fn pool_id(&mut self, pool: &model::Pool) -> Result<u32, Full> {
+        let there = self.inputs.there;
+        let fits = |id: &&u32| {
+            let same = there.pools.get(*id).is_some_and(|row| row.forward == pool.forward.code());
+            let used = there.vips.values().any(|vip| vip.pool == **id)
+                || there.backends.values().any(|backend| backend.pool == **id);
+            same || !used
+        };
+        match self.ids.all(Kind::Pool, &pool.name).iter().rev().find(fits) {
+            Some(id) => Ok(*id),
+            None => self.ids.assign(Kind::Pool, &pool.name, "pools", self.inputs.limits.pools),
+        }
+    }
+
+    fn backend(
+        &mut self,
+        pool: &model::Pool,
+        pool_id: u32,
+        backend: &model::Backend,
+    ) -> Result<(u16, Backend), Full> {
+        static NOT_YET: Reach = Reach::Pending(String::new());
+        let limits = self.inputs.limits;
+        let known = self.ids.get(Kind::Backend, &backend.name);
+        let id = match known {
+            Some(id) => id,
+            None => self.ids.assign(Kind::Backend, &backend.name, "backends", limits.backends)?,
+        };
+        // Table slots are 16 bits wide.
+        let Ok(short_id) = u16::try_from(id) else {
+            return Err(Full { limit: "backends", capacity: limits.backends });
+        };
+        let facts = self.inputs.facts;
+        let wish = Wish {
+            pool: pool_id,
+            address: backend.address,
+            port_be: backend.port_be,
+            on_down: pool.on_down,
+            checked: pool.checked,
+            intent: facts.intent.get(&backend.name).copied().unwrap_or(Intent::Ready),
+            health: facts.health.get(&backend.name).unwrap_or(&Health::Unknown),
+            reach: facts.reach.get(&backend.name).unwrap_or(&NOT_YET),
+        };
+        let row = self.inputs.there.backends.get(&id).copied().unwrap_or_default();
+        let previous = (known.is_some() && row.state != BackendState::Unset.code()).then_some(&row);
+        let record = lives::next(previous, &row, &wish);
+        self.wanted.backends.insert(id, record);
+        self.want_identity(Kind::Backend, id, &backend.name);
+        Ok((short_id, record))
+    }
+
+    /// Plans what the configuration no longer has: backends stay as down, and keep their names
+    /// while they serve flows; so do the pools that those flows are forwarded by.
+    fn leavers(&mut self) {
+        let there = self.inputs.there;
+        for (id, record) in &there.backends {
+            if self.wanted.backends.contains_key(id) {
+                continue;
+            }
+            let name = there.identities.get(&key(Kind::Backend, *id));
+            let keeps = name.is_some()
+                && self.on_down_of(record) == OnDown::Keep
+                && !self.inputs.finished.contains(id);
+            let on_down = if keeps { OnDown::Keep } else { OnDown::Reset };
+            self.wanted.backends.insert(*id, lives::removed(record, on_down));
+            if let Some(name) = name.filter(|_| keeps) {
+                self.want_identity(Kind::Backend, *id, name);
+                self.keep_pool(record.pool);
+            }
+        }
+    }
+
+    fn on_down_of(&self, record: &Backend) -> OnDown {
+        let name = self.wanted.pools.get(&record.pool).map(|pool| &pool.name);
+        let pool = self.inputs.model.pools.iter().find(|pool| Some(&pool.name) == name);
+        match pool {
+            Some(pool) => pool.on_down,
+            None if record.flags == lives::flags(OnDown::Keep) => OnDown::Keep,
+            None => OnDown::Reset,
+        }
+    }
+
+    fn keep_pool(&mut self, id: u32) {
+        let there = self.inputs.there;
+        let name = there.identities.get(&key(Kind::Pool, id));
+        let forward = there.pools.get(&id).and_then(|row| Forward::from_code(row.forward));
+        if let (Some(name), Some(forward)) = (name, forward)
+            && !self.wanted.pools.contains_key(&id)
+        {
+            self.want_identity(Kind::Pool, id, name);
+            let row = WantedPool { name: name.clone(), forward, shares: Vec::new() };
+            self.wanted.pools.insert(id, row);
+        }
+    }
+
+    fn listener(&mut self, listener: &model::Listener, pool: u32) -> Result<(), Full> {
+        let id = self.listener_id(listener)?;
+        self.want_identity(Kind::Listener, id, &listener.name);
+        let vip = match &listener.pins {
+            Some(pins) => Vip {
+                timeout_ns: pins.timeout_ns,
+                max_lifetime_ns: pins.max_lifetime_ns,
+                refresh_ns: refresh_step_ns(pins.timeout_ns),
+                client_mask: pins.mask(listener.key.address.is_v4()),
+                listener: id,
+                pool,
+                scope: self.scope_id(pins, pool),
+                refresh: pins.refresh.code(),
+                pad: [0; 3],
+            },
+            None => Vip {
+                timeout_ns: 0,
+                max_lifetime_ns: 0,
+                refresh_ns: refresh_step_ns(u64::MAX),
+                client_mask: Address::mask(128),
+                listener: id,
+                pool,
+                scope: 0,
+                refresh: Refresh::Never.code(),
+                pad: [0; 3],
+            },
+        };
+        self.wanted.vips.insert(listener.key, vip);
+        Ok(())
+    }
+
+    /// A row of counters; when none is free, that of a listener on its way out.
+    fn listener_id(&mut self, listener: &model::Listener) -> Result<u32, Full> {
+        if let Some(id) = self.ids.get(Kind::Listener, &listener.name) {
+            return Ok(id);
+        }
+        let limit = self.inputs.limits.listeners;
+        let stays: BTreeSet<&str> =
+            self.inputs.model.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        self.ids.assign(Kind::Listener, &listener.name, "listeners", limit).or_else(|full| {
+            let there = self.inputs.there.of_kind(Kind::Listener);
+            let mut leaving = there.filter(|(id, name)| {
+                !stays.contains(name)
+                    && !self.wanted.identities.contains_key(&key(Kind::Listener, *id))
+            });
+            leaving.next().map(|(id, _)| id).ok_or(full)
+        })
+    }
+
+    /// The scope keeps its number while pool and prefixes stay: else pins would be followed that
+    /// mean another pool's backends, or other clients.
+    fn scope_id(&mut self, pins: &Pins, pool: u32) -> u32 {
+        let same = |id: &u32| {
+            let mut sharing = self
+                .inputs
+                .there
+                .vips
+                .iter()
+                .filter(|(_, vip)| vip.scope == *id)
+                .map(|(key, vip)| {
+                    vip.pool == pool && vip.client_mask == pins.mask(key.address.is_v4())
+                })
+                .peekable();
+            // One that no VIP has is left over from an interrupted change.
+            sharing.peek().is_some() && sharing.all(|same| same)
+        };
+        let wanted = |id: &u32| self.wanted.identities.contains_key(&key(pins.scope.kind, *id));
+        let known = self.ids.get(pins.scope.kind, &pins.scope.name);
+        let id = known.filter(|id| wanted(id) || same(id)).unwrap_or_else(|| {
+            let id = self.wanted.next_scope;
+            self.wanted.next_scope += 1;
+            self.ids.note(key(pins.scope.kind, id), &pins.scope.name);
+            id
+        });
+        self.want_identity(pins.scope.kind, id, &pins.scope.name);
+        id
+    }
+}

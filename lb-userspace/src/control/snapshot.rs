@@ -1,0 +1,57 @@
+//! The maps' contents as the agent last read or wrote them.
+//!
+//! Owns reading them back. Pins, flows and Maglev tables are not among them: too large.
+
+use std::collections::BTreeMap;
+
+use lb_common::layout::{Backend, IdentityKey, Kind, Meta, Pool, Settings, Vip, VipKey};
+
+use crate::maps::{LbMaps, MapError};
+
+/// What stands in the maps.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// `META`.
+    pub meta: Meta,
+    /// `SETTINGS`; `None`: not written by this agent yet.
+    pub settings: Option<Settings>,
+    /// `IDENTITIES`. A name that is no text stands as an empty one, which nothing has.
+    pub identities: BTreeMap<IdentityKey, String>,
+    /// `VIPS`.
+    pub vips: BTreeMap<VipKey, Vip>,
+    /// Rows of `POOLS` that have a name.
+    pub pools: BTreeMap<u32, Pool>,
+    /// Rows of `BACKENDS` that were ever used.
+    pub backends: BTreeMap<u32, Backend>,
+}
+
+impl Snapshot {
+    /// Reads everything.
+    pub fn read(maps: &impl LbMaps) -> Result<Self, MapError> {
+        let identities: BTreeMap<IdentityKey, String> = maps
+            .identities()?
+            .into_iter()
+            .map(|(key, name)| (key, name.as_str().unwrap_or_default().to_owned()))
+            .collect();
+        let pools = identities
+            .keys()
+            .filter(|key| key.kind == u32::from(Kind::Pool.code()))
+            .map(|key| Ok((key.id, maps.pool(key.id)?)))
+            .collect::<Result<_, MapError>>()?;
+        Ok(Self {
+            meta: maps.meta()?,
+            settings: None,
+            identities,
+            vips: maps.vips()?.into_iter().collect(),
+            pools,
+            backends: maps.backends()?.into_iter().collect(),
+        })
+    }
+
+    /// Numbers of that kind, with their names.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (u32, &str)> {
+        let first = IdentityKey { kind: kind.code().into(), id: 0 };
+        let last = IdentityKey { id: u32::MAX, ..first };
+        self.identities.range(first..=last).map(|(key, name)| (key.id, name.as_str()))
+    }
+}

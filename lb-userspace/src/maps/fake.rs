@@ -1,0 +1,282 @@
+//! The maps of an instance in memory, for tests of everything above them.
+//!
+//! Refuses what would go wrong under traffic: writing a Maglev table that a pool names, or named
+//! since the last grace period. Notes every change, and fails on demand.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Bound,
+};
+
+use bytemuck::{Pod, Zeroable};
+use lb_common::layout::{
+    Backend, BackendCounters, BackendState, Flow, FlowKey, IdentityKey, ListenerCounters, Meta,
+    Name, Pin, PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+};
+
+use super::{Batch, Cursor, LbMaps, MapError};
+
+/// The maps. Tests look into them and change them as the data path would.
+#[derive(Debug, Default)]
+pub struct FakeMaps {
+    /// `META`.
+    pub meta: Option<Meta>,
+    /// `SETTINGS`.
+    pub settings: Option<Settings>,
+    /// `RECLAIM`.
+    pub reclaim: Reclaim,
+    /// `IDENTITIES`.
+    pub identities: BTreeMap<IdentityKey, Name>,
+    /// `VIPS`.
+    pub vips: BTreeMap<VipKey, Vip>,
+    /// `POOLS`.
+    pub pools: BTreeMap<u32, Pool>,
+    /// `TABLES`, by table.
+    pub tables: BTreeMap<u32, Vec<u16>>,
+    /// `BACKENDS`.
+    pub backends: BTreeMap<u32, Backend>,
+    /// `PINS`.
+    pub pins: BTreeMap<PinKey, Pin>,
+    /// `FLOWS`.
+    pub flows: BTreeMap<FlowKey, Flow>,
+    /// `REPLIES`.
+    pub replies: BTreeMap<FlowKey, Reply>,
+    /// `LISTENER_STATS`.
+    pub listener_counters: BTreeMap<u32, ListenerCounters>,
+    /// `BACKEND_STATS`.
+    pub backend_counters: BTreeMap<u32, BackendCounters>,
+    /// The clock, nanoseconds.
+    pub now_ns: u64,
+    /// Entries in a batch of a scan; 0: 4096.
+    pub batch: usize,
+    /// Changes so far, oldest first: `set_backend 3`, ...
+    pub log: RefCell<Vec<String>>,
+    /// Changes that succeed from here on before one fails, once.
+    pub fails_after: Cell<Option<usize>>,
+    named_lately: RefCell<BTreeSet<u32>>,
+}
+
+impl FakeMaps {
+    /// The changes since the last call.
+    pub fn take_log(&self) -> Vec<String> {
+        self.log.take()
+    }
+
+    fn change(&self, map: &'static str, what: String) -> Result<(), MapError> {
+        match self.fails_after.get() {
+            Some(0) => {
+                self.fails_after.set(None);
+                return Err(refused(map, "told to fail"));
+            }
+            Some(left) => self.fails_after.set(Some(left - 1)),
+            None => {}
+        }
+        self.log.borrow_mut().push(what);
+        Ok(())
+    }
+
+    fn batch_of<K: Pod + Ord, V: Copy>(
+        &self,
+        map: &'static str,
+        entries: &BTreeMap<K, V>,
+        cursor: &mut Cursor,
+    ) -> Result<Batch<K, V>, MapError> {
+        let from = match bytemuck::try_pod_read_unaligned::<K>(&cursor.position) {
+            Ok(last) => Bound::Excluded(last),
+            Err(_) if cursor.position.is_empty() => Bound::Unbounded,
+            Err(_) => return Err(refused(map, "not a position")),
+        };
+        let size = if self.batch == 0 { 4096 } else { self.batch };
+        let mut rest = entries.range((from, Bound::Unbounded)).map(|(key, value)| (*key, *value));
+        let batch: Batch<K, V> = rest.by_ref().take(size).collect();
+        cursor.done = rest.next().is_none();
+        if let Some((last, _)) = batch.last() {
+            cursor.position = bytemuck::bytes_of(last).to_vec();
+        }
+        Ok(batch)
+    }
+}
+
+fn refused(map: &'static str, why: &str) -> MapError {
+    MapError { operation: "write", map, source: io::Error::other(why.to_owned()) }
+}
+
+fn remove_all<K: Ord, V>(entries: &mut BTreeMap<K, V>, keys: &[K]) -> u64 {
+    keys.iter().filter(|key| entries.remove(key).is_some()).count() as u64
+}
+
+impl LbMaps for FakeMaps {
+    fn meta(&self) -> Result<Meta, MapError> {
+        Ok(self.meta.unwrap_or_default())
+    }
+
+    fn set_meta(&mut self, meta: &Meta) -> Result<(), MapError> {
+        self.change("META", "set_meta".to_owned())?;
+        self.meta = Some(*meta);
+        Ok(())
+    }
+
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError> {
+        self.change("SETTINGS", "set_settings".to_owned())?;
+        self.settings = Some(*settings);
+        Ok(())
+    }
+
+    fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError> {
+        Ok(self.identities.iter().map(|(key, name)| (*key, *name)).collect())
+    }
+
+    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError> {
+        self.change("IDENTITIES", format!("set_identity {} {}", key.kind, key.id))?;
+        self.identities.insert(key, *name);
+        Ok(())
+    }
+
+    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError> {
+        self.change("IDENTITIES", format!("remove_identity {} {}", key.kind, key.id))?;
+        self.identities.remove(&key);
+        Ok(())
+    }
+
+    fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError> {
+        Ok(self.vips.iter().map(|(key, vip)| (*key, *vip)).collect())
+    }
+
+    fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError> {
+        let capacity = self.meta.unwrap_or_default().listeners as usize;
+        if !self.vips.contains_key(key) && self.vips.len() >= capacity {
+            return Err(refused("VIPS", "full"));
+        }
+        self.change("VIPS", format!("set_vip {}", vip.listener))?;
+        self.vips.insert(*key, *vip);
+        Ok(())
+    }
+
+    fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError> {
+        let listener = self.vips.get(key).map_or(0, |vip| vip.listener);
+        self.change("VIPS", format!("remove_vip {listener}"))?;
+        self.vips.remove(key);
+        Ok(())
+    }
+
+    fn pool(&self, id: u32) -> Result<Pool, MapError> {
+        Ok(self.pools.get(&id).copied().unwrap_or_default())
+    }
+
+    fn set_pool(&mut self, id: u32, pool: &Pool) -> Result<(), MapError> {
+        if pool.table != 0 && !self.tables.contains_key(&pool.table) {
+            return Err(refused("POOLS", "names a table that was never written"));
+        }
+        self.change("POOLS", format!("set_pool {id}"))?;
+        let named = self.pools.insert(id, *pool).map_or(0, |old| old.table);
+        if named != pool.table {
+            self.named_lately.borrow_mut().insert(named);
+        }
+        Ok(())
+    }
+
+    fn write_table(&mut self, table: u32, slots: &[u16]) -> Result<(), MapError> {
+        if self.named_lately.borrow().contains(&table)
+            || self.pools.values().any(|pool| pool.table == table)
+        {
+            return Err(refused("TABLES", "packets may be reading this table"));
+        }
+        // Not atomic: a failure leaves half a table.
+        self.tables.insert(table, vec![0; slots.len()]);
+        self.change("TABLES", format!("write_table {table}"))?;
+        self.tables.insert(table, slots.to_vec());
+        Ok(())
+    }
+
+    fn table(&self, table: u32) -> Result<Vec<u16>, MapError> {
+        Ok(self.tables.get(&table).cloned().unwrap_or_default())
+    }
+
+    fn backends(&self) -> Result<Vec<(u32, Backend)>, MapError> {
+        let unset = BackendState::Unset.code();
+        let used = self.backends.iter().filter(|(_, backend)| backend.state != unset);
+        Ok(used.map(|(id, backend)| (*id, *backend)).collect())
+    }
+
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError> {
+        let old = self.backends.get(&id).copied().unwrap_or_default();
+        if old.address != backend.address && old.generation == backend.generation {
+            return Err(refused("BACKENDS", "an address changes only with the generation"));
+        }
+        if backend.generation < old.generation {
+            return Err(refused("BACKENDS", "generations never go back"));
+        }
+        self.change("BACKENDS", format!("set_backend {id}"))?;
+        self.backends.insert(id, *backend);
+        Ok(())
+    }
+
+    fn grace_period(&self) -> Result<(), MapError> {
+        self.change("POOLS", "grace_period".to_owned())?;
+        self.named_lately.borrow_mut().clear();
+        Ok(())
+    }
+
+    fn reclaim(&self) -> Result<Reclaim, MapError> {
+        Ok(self.reclaim)
+    }
+
+    fn set_reclaim(&mut self, reclaim: &Reclaim) -> Result<(), MapError> {
+        self.change("RECLAIM", "set_reclaim".to_owned())?;
+        self.reclaim = *reclaim;
+        Ok(())
+    }
+
+    fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError> {
+        self.batch_of("PINS", &self.pins, cursor)
+    }
+
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError> {
+        self.batch_of("FLOWS", &self.flows, cursor)
+    }
+
+    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError> {
+        self.batch_of("REPLIES", &self.replies, cursor)
+    }
+
+    fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
+        self.change("PINS", format!("remove_pins {}", keys.len()))?;
+        Ok(remove_all(&mut self.pins, keys))
+    }
+
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
+        self.change("FLOWS", format!("remove_flows {}", keys.len()))?;
+        Ok(remove_all(&mut self.flows, keys))
+    }
+
+    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
+        self.change("REPLIES", format!("remove_replies {}", keys.len()))?;
+        Ok(remove_all(&mut self.replies, keys))
+    }
+
+    fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError> {
+        Ok(self.listener_counters.get(&row).copied().unwrap_or(ListenerCounters::ZERO))
+    }
+
+    fn backend_counters(&self, row: u32) -> Result<BackendCounters, MapError> {
+        Ok(self.backend_counters.get(&row).copied().unwrap_or(BackendCounters::zeroed()))
+    }
+
+    fn clear_listener_counters(&mut self, row: u32) -> Result<(), MapError> {
+        self.change("LISTENER_STATS", format!("clear_listener_counters {row}"))?;
+        self.listener_counters.remove(&row);
+        Ok(())
+    }
+
+    fn clear_backend_counters(&mut self, row: u32) -> Result<(), MapError> {
+        self.change("BACKEND_STATS", format!("clear_backend_counters {row}"))?;
+        self.backend_counters.remove(&row);
+        Ok(())
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+}

@@ -1,0 +1,192 @@
+//! What should be: the configuration in the data path's terms. Pure.
+//!
+//! Owns what follows from the configuration alone. Never looks at ids, at maps, or at what is
+//! known of backends.
+
+use std::{net::IpAddr, time::Duration};
+
+use lb_common::{
+    address::Address,
+    layout::{self, Kind, Settings, VipKey},
+};
+
+use crate::config::{self, Config, OnDown};
+
+/// The desired state, names in place of ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Idle times of flows.
+    pub settings: Settings,
+    /// Pools, in the order of the file.
+    pub pools: Vec<Pool>,
+    /// Listeners, in the order of the file.
+    pub listeners: Vec<Listener>,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Forwarding mode.
+    pub forward: layout::Forward,
+    /// What flows of a backend that goes down get.
+    pub on_down: OnDown,
+    /// Are its backends probed? Else they are always healthy.
+    pub checked: bool,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: Address,
+    /// Its port, network byte order; 0: the one that the client asked for.
+    pub port_be: u16,
+    /// Its share of new clients.
+    pub weight: u16,
+    /// What its place in Maglev tables follows from: name, address and port.
+    pub identity: String,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Its address, port and protocol.
+    pub key: VipKey,
+    /// Index into [`Model::pools`].
+    pub pool: usize,
+    /// `None`: flows are balanced one by one.
+    pub pins: Option<Pins>,
+}
+
+/// How a listener pins clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pins {
+    /// Whose pins it shares.
+    pub scope: Scope,
+    /// Bits of an IPv4 client address that count.
+    pub mask_v4: Address,
+    /// Bits of an IPv6 client address that count.
+    pub mask_v6: Address,
+    /// Nanoseconds (P2, P3).
+    pub timeout_ns: u64,
+    /// Nanoseconds; 0: unbounded (P4).
+    pub max_lifetime_ns: u64,
+    /// What refreshes a pin.
+    pub refresh: layout::Refresh,
+}
+
+impl Pins {
+    /// The bits of a client address of that family that count.
+    #[must_use]
+    pub fn mask(&self, v4: bool) -> Address {
+        if v4 { self.mask_v4 } else { self.mask_v6 }
+    }
+}
+
+/// Who shares pins: a listener alone, or a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    /// [`Kind::ListenerScope`] or [`Kind::GroupScope`].
+    pub kind: Kind,
+    /// The listener's or the group's name.
+    pub name: String,
+}
+
+impl Model {
+    /// What that configuration asks for.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let timeouts = &config.agent.flow_timeouts;
+        Self {
+            settings: Settings {
+                tcp_established_ns: nanoseconds(timeouts.tcp_established),
+                tcp_transitory_ns: nanoseconds(timeouts.tcp_transitory),
+                tcp_time_wait_ns: nanoseconds(timeouts.tcp_time_wait),
+                stateless_ns: nanoseconds(timeouts.udp),
+            },
+            pools: config.pools.iter().map(pool).collect(),
+            listeners: config.listeners.iter().map(listener).collect(),
+        }
+    }
+
+    /// All backends with their pools.
+    pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
+        self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+    }
+}
+
+fn pool(pool: &config::Pool) -> Pool {
+    Pool {
+        name: pool.name.clone(),
+        forward: match pool.forward {
+            config::Forward::Nat => layout::Forward::Nat,
+            config::Forward::Dsr => layout::Forward::Dsr,
+        },
+        on_down: pool.on_down,
+        checked: pool.health.is_some(),
+        backends: pool.backends.iter().map(backend).collect(),
+    }
+}
+
+fn backend(backend: &config::Backend) -> Backend {
+    let port = backend.port.unwrap_or(0);
+    let at = match backend.address {
+        IpAddr::V4(v4) => format!("{v4}:{port}"),
+        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+    };
+    Backend {
+        name: backend.name.clone(),
+        address: backend.address.into(),
+        port_be: port.to_be(),
+        weight: backend.weight,
+        identity: format!("{} {at}", backend.name),
+    }
+}
+
+fn listener(listener: &config::Listener) -> Listener {
+    Listener {
+        name: listener.name.clone(),
+        key: VipKey {
+            address: listener.address.ip().into(),
+            port_be: listener.address.port().to_be(),
+            protocol: match listener.protocol {
+                config::Protocol::Tcp => layout::Protocol::Tcp.code(),
+                config::Protocol::Udp => layout::Protocol::Udp.code(),
+            },
+            pad: 0,
+        },
+        pool: listener.pool,
+        pins: listener.persistence.as_ref().map(|persistence| pins(&listener.name, persistence)),
+    }
+}
+
+fn pins(listener: &str, persistence: &config::Persistence) -> Pins {
+    let scope = match &persistence.group {
+        Some(group) => Scope { kind: Kind::GroupScope, name: group.clone() },
+        None => Scope { kind: Kind::ListenerScope, name: listener.to_owned() },
+    };
+    Pins {
+        scope,
+        mask_v4: Address::mask(persistence.prefix_v4.saturating_add(96)),
+        mask_v6: Address::mask(persistence.prefix_v6),
+        timeout_ns: nanoseconds(persistence.timeout),
+        max_lifetime_ns: persistence.max_lifetime.map_or(0, nanoseconds),
+        refresh: match persistence.refresh {
+            config::Refresh::Activity => layout::Refresh::Activity,
+            config::Refresh::NewConnection => layout::Refresh::NewConnection,
+            config::Refresh::Never => layout::Refresh::Never,
+        },
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,5 @@
+//! Pins and flows as the agent sees them: which it reclaims, and which it shows.
+
+pub mod expiry;
+pub mod list;
+pub mod scopes;

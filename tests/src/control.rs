@@ -1,0 +1,320 @@
+//! Control scenarios: a configuration and events in, the maps' contents out, on maps in memory.
+//!
+//! Owns the shorthand that makes a scenario readable. The events are those of the agent: health,
+//! reach, intent, reload, restart, sweep; packets are played by writing what they would write.
+
+use std::{net::IpAddr, time::Duration};
+
+use lb_common::{
+    address::Address,
+    event::Event,
+    hash::Seed,
+    layout::{
+        BackendRef, Flow, FlowKey, Hop, ListenerCounters, Pin, PinKey, Protocol, Reply, TcpState,
+    },
+};
+use lb_userspace::{
+    config::{
+        Agent, Backend, Config, FlowTimeouts, Forward, Health as Check, Limits, Listener, OnDown,
+        Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, XdpMode,
+    },
+    control::{
+        controller::{ControlError, Controller, Progress},
+        facts::{Health, Intent, Reach},
+        reconcile::Applied,
+    },
+    maps::{dump::dump, fake::FakeMaps},
+    sessions::expiry::Outcome,
+};
+
+/// A second, in the nanoseconds of the maps' clock.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// The seed of every scenario.
+pub const SEED: Seed = Seed([1, 2]);
+
+/// An instance with room for little, and without pools.
+#[must_use]
+pub fn config(pools: Vec<Pool>, listeners: Vec<Listener>) -> Config {
+    Config {
+        agent: Agent {
+            interfaces: vec!["eth0".to_owned()],
+            xdp_mode: XdpMode::Auto,
+            admin: "/run/holdfast/admin.sock".into(),
+            bpffs: "/sys/fs/bpf/holdfast".into(),
+            state: "/var/lib/holdfast".into(),
+            manage_addresses: false,
+            packet_events: false,
+            flow_timeouts: FlowTimeouts {
+                tcp_established: Duration::from_secs(7440),
+                tcp_transitory: Duration::from_secs(240),
+                tcp_time_wait: Duration::from_secs(60),
+                udp: Duration::from_secs(300),
+            },
+        },
+        limits: Limits {
+            pins: 1024,
+            flows: 1024,
+            listeners: 4,
+            backends: 8,
+            pools: 4,
+            maglev_slots: 251,
+        },
+        pools,
+        listeners,
+    }
+}
+
+/// A probed `nat` pool of backends written `name address:port`, or `name address:port*weight`.
+#[must_use]
+pub fn pool(name: &str, on_down: OnDown, backends: &[&str]) -> Pool {
+    Pool {
+        name: name.to_owned(),
+        forward: Forward::Nat,
+        on_down,
+        nat_sources: Vec::new(),
+        health: Some(Check {
+            probe: Probe::Tcp,
+            port: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }),
+        backends: backends.iter().map(|text| backend(text)).collect(),
+    }
+}
+
+/// One of [`pool`]'s backends.
+#[must_use]
+pub fn backend(text: &str) -> Backend {
+    let (name, rest) = text.split_once(' ').expect("a name and an address");
+    let (at, weight) = rest.split_once('*').unwrap_or((rest, "1"));
+    let (address, port) = at.rsplit_once(':').expect("an address and a port");
+    Backend {
+        name: name.to_owned(),
+        address: address.parse().expect("an address"),
+        port: Some(port.parse().expect("a port")),
+        weight: weight.parse().expect("a weight"),
+    }
+}
+
+/// A TCP listener with pins of its own that live that many seconds; 0: without pins.
+#[must_use]
+pub fn listener(name: &str, address: &str, pool: usize, timeout: u64) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        protocol: ListenerProtocol::Tcp,
+        address: address.parse().expect("an address and a port"),
+        pool,
+        persistence: (timeout > 0).then(|| Persistence {
+            group: None,
+            timeout: Duration::from_secs(timeout),
+            refresh: Refresh::Activity,
+            max_lifetime: None,
+            prefix_v4: 32,
+            prefix_v6: 128,
+        }),
+    }
+}
+
+/// A listener that shares its pins with a group.
+#[must_use]
+pub fn grouped(mut listener: Listener, group: &str) -> Listener {
+    if let Some(persistence) = &mut listener.persistence {
+        persistence.group = Some(group.to_owned());
+    }
+    listener
+}
+
+/// An agent on maps in memory.
+pub struct Scenario {
+    /// The agent's state.
+    pub agent: Controller<FakeMaps>,
+}
+
+impl Scenario {
+    /// Starts on empty maps at 100 s. All backends are found healthy and reachable, and the maps
+    /// are brought there.
+    #[must_use]
+    pub fn start(config: Config) -> Self {
+        let mut maps = FakeMaps::default();
+        maps.now_ns = 100 * SECOND;
+        let agent = Controller::new(maps, config, SEED).expect("new maps");
+        let mut scenario = Self { agent };
+        scenario.all_well();
+        scenario.apply();
+        scenario
+    }
+
+    /// All backends are found healthy and reachable.
+    pub fn all_well(&mut self) {
+        let pools = self.agent.config().pools.clone();
+        for backend in pools.iter().flat_map(|pool| &pool.backends) {
+            assert!(self.agent.set_health(&backend.name, Health::Up));
+            assert!(self.agent.set_reach(&backend.name, reach()));
+        }
+    }
+
+    /// Brings the maps to what is wanted.
+    pub fn apply(&mut self) -> Applied {
+        self.agent.apply().expect("applied")
+    }
+
+    /// A probe's finding, acted on.
+    pub fn health(&mut self, backend: &str, up: bool) {
+        let health = if up { Health::Up } else { Health::Down("refused".to_owned()) };
+        assert!(self.agent.set_health(backend, health), "{backend} is known");
+        self.apply();
+    }
+
+    /// The operator's intent, acted on.
+    pub fn intent(&mut self, backend: &str, intent: Intent) {
+        self.agent.set_intent(backend, intent).expect("known");
+        self.apply();
+    }
+
+    /// Another configuration; backends that are new in it are then found healthy and reachable.
+    pub fn reload(&mut self, config: Config) {
+        self.agent.configure(config).expect("taken on");
+        self.all_well();
+        self.apply();
+    }
+
+    /// The agent is gone, and another one takes over what it left: nothing is known of backends
+    /// before they have been probed again.
+    #[must_use]
+    pub fn restart(self, config: Config) -> Self {
+        let agent = Controller::new(self.agent.into_maps(), config, SEED).expect("taken over");
+        let mut scenario = Self { agent };
+        scenario.apply();
+        scenario
+    }
+
+    /// A new agent on the maps of this one, if it starts.
+    pub fn try_restart(self, config: Config) -> Result<Controller<FakeMaps>, ControlError> {
+        Controller::new(self.agent.into_maps(), config, SEED)
+    }
+
+    /// The maps.
+    pub fn maps(&mut self) -> &mut FakeMaps {
+        self.agent.maps_mut()
+    }
+
+    /// Lets seconds pass.
+    pub fn pass(&mut self, seconds: u64) {
+        self.maps().now_ns += seconds * SECOND;
+    }
+
+    /// A whole sweep.
+    pub fn sweep(&mut self) -> Outcome {
+        loop {
+            match self.agent.sweep_step().expect("a step") {
+                Progress::More => {}
+                Progress::Done(outcome) => return outcome,
+            }
+        }
+    }
+
+    /// The changes since the last call.
+    pub fn log(&mut self) -> Vec<String> {
+        self.maps().take_log()
+    }
+
+    /// The maps as text equal `expected`, line by line, whatever the indent.
+    pub fn expect(&mut self, expected: &str) {
+        self.expect_of("", expected);
+    }
+
+    /// The same of those lines only that begin so.
+    pub fn expect_of(&mut self, beginning: &str, expected: &str) {
+        let got = self.dump();
+        let expected: Vec<&str> =
+            expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let got: Vec<&str> = got.lines().filter(|line| line.starts_with(beginning)).collect();
+        assert!(got == expected, "got:\n{}\nexpected:\n{}", got.join("\n"), expected.join("\n"));
+    }
+
+    /// The maps as text.
+    pub fn dump(&mut self) -> String {
+        dump(self.maps()).expect("read")
+    }
+
+    /// The number and the present generation of a backend.
+    pub fn life(&mut self, backend: &str) -> BackendRef {
+        let maps = self.maps();
+        let (key, _) = maps
+            .identities
+            .iter()
+            .find(|(key, name)| key.kind == 4 && name.as_str() == Some(backend))
+            .expect("a backend of that name");
+        BackendRef::new(key.id, maps.backends[&key.id].generation)
+    }
+
+    /// A packet pins a client now, and is counted for the listener in row 1.
+    pub fn pin(&mut self, scope: u32, client: &str, backend: &str) -> PinKey {
+        let backend = self.life(backend);
+        let maps = self.maps();
+        let now = maps.now_ns;
+        let key = PinKey { client: ip(client), scope };
+        maps.pins.insert(key, Pin { backend, created_ns: now, last_seen_ns: now });
+        count(maps, Event::PinMade);
+        key
+    }
+
+    /// A packet begins an established TCP flow now, with its reply entry.
+    pub fn flow(&mut self, client: &str, backend: &str, state: TcpState) -> FlowKey {
+        let life = self.life(backend);
+        let maps = self.maps();
+        let last_seen_ns = maps.now_ns;
+        let key = FlowKey {
+            source: ip(client),
+            destination: ip("203.0.113.10"),
+            source_port_be: 40_000_u16.to_be(),
+            destination_port_be: 80_u16.to_be(),
+            protocol: Protocol::Tcp.code(),
+            pad: [0; 3],
+        };
+        let flow = Flow {
+            backend: life,
+            last_seen_ns,
+            nat_address: ip("10.0.0.254"),
+            nat_port_be: 5000_u16.to_be(),
+            state: state.code(),
+            pin_owed: 0,
+            pad: 0,
+        };
+        let reply = Reply {
+            last_seen_ns,
+            backend: life,
+            client: key,
+            hop: Hop::default(),
+            listener: 1,
+            state: state.code(),
+            pad: [0; 3],
+        };
+        maps.flows.insert(key, flow);
+        maps.replies.insert(key.reversed(), reply);
+        count(maps, Event::FlowMade);
+        count(maps, Event::ReplyMade);
+        key
+    }
+}
+
+/// A way to a backend, with a source address for `nat`.
+#[must_use]
+pub fn reach() -> Reach {
+    let hop = Hop { interface: 2, to: [2; 6], from: [4; 6], ..Hop::default() };
+    Reach::Known { hop, nat_sources: vec![ip("10.0.0.254")] }
+}
+
+/// An address.
+#[must_use]
+pub fn ip(text: &str) -> Address {
+    text.parse::<IpAddr>().expect("an address").into()
+}
+
+fn count(maps: &mut FakeMaps, event: Event) {
+    let row = maps.listener_counters.entry(1).or_insert(ListenerCounters::ZERO);
+    row.events[event as usize] += 1;
+}
