@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod control;
+pub mod health;
 pub mod maps;
+pub mod net;
+pub mod preflight;
