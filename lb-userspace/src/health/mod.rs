@@ -122,10 +122,7 @@ impl Checks {
 
 fn subject(health: &config::Health, backend: &config::Backend) -> Option<Subject> {
     let port = health.port.or(backend.port)?;
-    Some(Subject {
-        probe: health.probe.clone(),
-        target: SocketAddr::new(backend.address, port),
-    })
+    Some(Subject { probe: health.probe.clone(), target: SocketAddr::new(backend.address, port) })
 }
 
 fn pace(health: Option<&config::Health>) -> Pace {

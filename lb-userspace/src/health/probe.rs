@@ -33,12 +33,7 @@ pub async fn run(probe: &Probe, target: SocketAddr, limit: Duration) -> Result<(
         .unwrap_or_else(|_| Err(format!("no answer within {}", humantime::format_duration(limit))))
 }
 
-async fn get(
-    stream: TcpStream,
-    path: &str,
-    host: &str,
-    expect: (u16, u16),
-) -> Result<(), String> {
+async fn get(stream: TcpStream, path: &str, host: &str, expect: (u16, u16)) -> Result<(), String> {
     let request = Request::get(path)
         .header(header::HOST, host)
         .header(header::USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")))
@@ -259,11 +254,8 @@ mod tests {
         assert!(head.starts_with("GET /healthz?deep=1 HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
 
-        let named = Probe::Http {
-            path: "/".into(),
-            host: Some("shop.example".into()),
-            expect: (200, 200),
-        };
+        let named =
+            Probe::Http { path: "/".into(), host: Some("shop.example".into()), expect: (200, 200) };
         let (address, task) = server(answer, false).await;
         assert_eq!(run(&named, address, LIMIT).await, Ok(()));
         let head = task.await.expect("server");
