@@ -28,6 +28,9 @@ pub enum Error {
         #[source]
         source: rtnetlink::Error,
     },
+    /// An interface of the configuration is not there.
+    #[error("there is no interface {0}")]
+    NoInterface(String),
     /// The netlink connection ended.
     #[error("the route netlink connection ended")]
     Closed,
