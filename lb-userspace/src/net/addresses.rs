@@ -1,0 +1,352 @@
+//! Listener addresses on the interfaces: put there, and taken off again, but never one that
+//! somebody else has put there.
+//!
+//! An address that was put here says so in the kernel by its protocol (`ip address` shows it), so
+//! that an agent that starts anew knows it again; kernels before 5.18 forget that, and the caller's
+//! list of the last run stands in.
+
+use std::{fmt, net::IpAddr};
+
+use futures_util::TryStreamExt;
+use nix::errno::Errno;
+use rtnetlink::{
+    Handle,
+    packet_route::{
+        AddressFamily,
+        address::{
+            AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+            CacheInfo,
+        },
+    },
+};
+
+use super::{Error, error_number, links};
+
+/// `IFA_PROTO` of addresses that were put here: H.
+const PROTOCOL: u8 = 0x48;
+
+/// An address and the interface that it was put on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The address.
+    pub address: IpAddr,
+    /// Index of the interface.
+    pub interface: u32,
+    /// Its name.
+    pub name: String,
+    /// Its link-layer address, if it has one.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// What [`ensure`] found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Added now; to be announced.
+    pub added: Vec<Placed>,
+    /// Taken off now.
+    pub removed: Vec<IpAddr>,
+    /// All that are there by this module's doing: the list to hand in after a restart.
+    pub own: Vec<IpAddr>,
+}
+
+/// Puts `wanted` on the interfaces and takes every other address off that was put there for
+/// Holdfast before. Safe to repeat: changes nothing that is as it should be.
+///
+/// Each goes, as a single address (/32 or /128), to the one of `interfaces` whose subnet contains
+/// it, else to the first. `own`: addresses of the last run, as [`Changes::own`] said. An address
+/// that is on some interface already, and not by this module's doing, is left alone.
+///
+/// # Errors
+///
+/// No such interface; or the kernel refused, and what was done before stays.
+pub async fn ensure(
+    handle: &Handle,
+    wanted: &[IpAddr],
+    interfaces: &[String],
+    own: &[IpAddr],
+) -> Result<Changes, Error> {
+    let links = links::all(handle).await?;
+    let mut indices = Vec::new();
+    for name in interfaces {
+        let found = links.iter().find(|(_, link)| link.name == *name);
+        let (index, _) = found.ok_or_else(|| Error::NoInterface(name.clone()))?;
+        indices.push(*index);
+    }
+    let present = all(handle).await?;
+    let decision = decide(&present, wanted, &indices, own);
+    let name = |interface| links.get(&interface).map_or("", |link| link.name.as_str());
+    let mut changes = Changes { own: decision.kept.clone(), ..Changes::default() };
+    for (address, interface) in decision.add {
+        if !add(handle, address, interface, name(interface)).await? {
+            continue;
+        }
+        changes.own.push(address);
+        changes.added.push(Placed {
+            address,
+            interface,
+            name: name(interface).to_owned(),
+            mac: links.get(&interface).and_then(|link| link.mac),
+        });
+    }
+    for old in decision.remove {
+        remove(handle, &old, name(old.interface)).await?;
+        changes.removed.push(old.address);
+    }
+    Ok(changes)
+}
+
+/// Takes all addresses off that were put there for Holdfast: those that say so, and those of `own`.
+pub async fn remove_all(handle: &Handle, own: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    Ok(ensure(handle, &[], &[], own).await?.removed)
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Present {
+    address: IpAddr,
+    /// Prefix length.
+    prefix: u8,
+    interface: u32,
+    /// Marked as put there by this module.
+    marked: bool,
+}
+
+impl Present {
+    fn single(&self) -> bool {
+        self.prefix == single(self.address)
+    }
+
+    /// Is `other` in this one's subnet?
+    fn contains(&self, other: IpAddr) -> bool {
+        let (Some(mine), Some(theirs)) = (bits(self.address, other), bits(other, self.address))
+        else {
+            return false;
+        };
+        let width = if other.is_ipv4() { 32 } else { 128 };
+        let host = width - u32::from(self.prefix).min(width);
+        mine.checked_shr(host) == theirs.checked_shr(host)
+    }
+}
+
+/// Prefix length of a single address.
+const fn single(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// The bits of `address`, if `other` is of its family.
+fn bits(address: IpAddr, other: IpAddr) -> Option<u128> {
+    match (address, other) {
+        (IpAddr::V4(v4), IpAddr::V4(_)) => Some(u128::from(v4.to_bits())),
+        (IpAddr::V6(v6), IpAddr::V6(_)) => Some(v6.to_bits()),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Decision {
+    add: Vec<(IpAddr, u32)>,
+    remove: Vec<Present>,
+    /// Own ones that stay.
+    kept: Vec<IpAddr>,
+}
+
+fn decide(present: &[Present], wanted: &[IpAddr], interfaces: &[u32], own: &[IpAddr]) -> Decision {
+    let mine = |one: &Present| one.marked || (one.single() && own.contains(&one.address));
+    let mut decision = Decision::default();
+    let mut stays = Vec::new();
+    for one in present {
+        // One that is on an interface which is no longer attached moves.
+        let place = interfaces.contains(&one.interface);
+        if !mine(one) || (wanted.contains(&one.address) && place) {
+            stays.push(one.address);
+            if mine(one) && !decision.kept.contains(&one.address) {
+                decision.kept.push(one.address);
+            }
+        } else {
+            decision.remove.push(*one);
+        }
+    }
+    for &address in wanted {
+        let done =
+            stays.contains(&address) || decision.add.iter().any(|(added, _)| *added == address);
+        if done {
+            continue;
+        }
+        let around = |interface: &&u32| {
+            present
+                .iter()
+                .any(|one| one.interface == **interface && !one.single() && one.contains(address))
+        };
+        if let Some(&interface) = interfaces.iter().find(around).or(interfaces.first()) {
+            decision.add.push((address, interface));
+        }
+    }
+    decision
+}
+
+async fn all(handle: &Handle) -> Result<Vec<Present>, Error> {
+    let mut present = Vec::new();
+    let mut dump = handle.address().get().execute();
+    while let Some(message) = dump.try_next().await.map_err(Error::request("list addresses"))? {
+        present.extend(read(&message));
+    }
+    Ok(present)
+}
+
+fn read(message: &AddressMessage) -> Option<Present> {
+    let (mut address, mut local, mut marked) = (None, None, false);
+    for attribute in &message.attributes {
+        if let AddressAttribute::Address(ip) = attribute {
+            address = Some(*ip);
+        } else if let AddressAttribute::Local(ip) = attribute {
+            local = Some(*ip);
+        } else if let AddressAttribute::Protocol(protocol) = attribute {
+            marked = u8::from(*protocol) == PROTOCOL;
+        }
+    }
+    // With a peer, `Address` is the peer's.
+    let address = local.or(address)?;
+    let header = &message.header;
+    Some(Present { address, prefix: header.prefix_len, interface: header.index, marked })
+}
+
+/// Adds; false when it was there already after all, by somebody else's doing.
+async fn add(handle: &Handle, address: IpAddr, interface: u32, name: &str) -> Result<bool, Error> {
+    let mut request = handle.address().add(interface, address, single(address));
+    let new = request.message_mut();
+    new.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+    if address.is_ipv6() {
+        // At once usable: another balancer that holds it too must not make it fail.
+        new.header.flags = AddressHeaderFlags::Nodad;
+        new.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        // Never the source of this machine's own connections (RFC 6724, rule 3), as a /128 would
+        // otherwise be by rule 8.
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_preferred = 0;
+        lifetimes.ifa_valid = u32::MAX;
+        new.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    }
+    match request.execute().await {
+        Ok(()) => Ok(true),
+        Err(error) if error_number(&error) == Some(Errno::EEXIST as i32) => Ok(false),
+        Err(error) => Err(Error::request(format!("add {address} to {name}"))(error)),
+    }
+}
+
+async fn remove(handle: &Handle, old: &Present, name: &str) -> Result<(), Error> {
+    let mut message = AddressMessage::default();
+    message.header.index = old.interface;
+    message.header.prefix_len = old.prefix;
+    message.header.family = match old.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.attributes =
+        vec![AddressAttribute::Local(old.address), AddressAttribute::Address(old.address)];
+    match handle.address().del(message).execute().await {
+        Ok(()) => Ok(()),
+        // Gone by itself, or with its interface.
+        Err(error)
+            if error_number(&error).is_some_and(|number| {
+                number == Errno::EADDRNOTAVAIL as i32 || number == Errno::ENODEV as i32
+            }) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Error::request(format!("remove {} from {name}", old.address))(error)),
+    }
+}
+
+impl fmt::Display for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.address, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("address")
+    }
+
+    /// `text`: address/prefix, the interface's index, and `!` when marked.
+    fn present(text: &str) -> Present {
+        let marked = text.ends_with('!');
+        let (cidr, interface) = text.trim_end_matches('!').split_once(' ').expect("two words");
+        let (address, prefix) = cidr.split_once('/').expect("a prefix");
+        Present {
+            address: ip(address),
+            prefix: prefix.parse().expect("number"),
+            interface: interface.parse().expect("number"),
+            marked,
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        let check = |there: &[&str],
+                     wanted: &[&str],
+                     interfaces: &[u32],
+                     own: &[&str],
+                     add: &[(&str, u32)],
+                     remove: &[&str],
+                     kept: &[&str]| {
+            let ips = |list: &[&str]| list.iter().map(|text| ip(text)).collect::<Vec<_>>();
+            let there: Vec<_> = there.iter().map(|text| present(text)).collect();
+            let got = decide(&there, &ips(wanted), interfaces, &ips(own));
+            let want = Decision {
+                add: add.iter().map(|(address, interface)| (ip(address), *interface)).collect(),
+                remove: remove.iter().map(|text| present(text)).collect(),
+                kept: ips(kept),
+            };
+            assert_eq!(got, want, "there {there:?}, wanted {wanted:?}");
+        };
+        let base = &["10.0.0.1/24 2", "10.1.0.1/24 3", "2001:db8::1/64 3"];
+        let [a, b, c] = *base;
+        // To the interface of its subnet, else to the first; each once.
+        check(base, &["10.0.0.9"], &[2, 3], &[], &[("10.0.0.9", 2)], &[], &[]);
+        check(base, &["10.1.0.9"], &[2, 3], &[], &[("10.1.0.9", 3)], &[], &[]);
+        check(base, &["2001:db8::9"], &[2, 3], &[], &[("2001:db8::9", 3)], &[], &[]);
+        check(base, &["2001:db9::9"], &[2, 3], &[], &[("2001:db9::9", 2)], &[], &[]);
+        check(base, &["10.1.0.9", "10.1.0.9"], &[2], &[], &[("10.1.0.9", 2)], &[], &[]);
+        // Somebody else's stays, and is not ours to take off later; single ones too.
+        check(base, &["10.0.0.1"], &[2], &[], &[], &[], &[]);
+        check(base, &[], &[2], &["10.0.0.1"], &[], &[], &[]);
+        check(&["10.0.0.9/32 2"], &["10.0.0.9"], &[2], &[], &[], &[], &[]);
+        check(&["10.0.0.9/32 2"], &[], &[2], &[], &[], &[], &[]);
+        // Ours stays while wanted, and goes when not, also without interfaces.
+        let (nine, six) = ("10.0.0.9/32 2!", "2001:db8::9/128 3!");
+        check(&[a, nine], &["10.0.0.9"], &[2], &[], &[], &[], &["10.0.0.9"]);
+        check(&[a, nine], &["10.0.0.8"], &[2], &[], &[("10.0.0.8", 2)], &[nine], &[]);
+        check(&[a, b, c, nine, six], &[], &[], &[], &[], &[nine, six], &[]);
+        // The list of the last run stands in for the mark, for single addresses only.
+        let old = "10.0.0.9/32 2";
+        check(&[a, old], &["10.0.0.9"], &[2], &["10.0.0.9"], &[], &[], &["10.0.0.9"]);
+        check(&[a, old], &[], &[2], &["10.0.0.9"], &[], &[old], &[]);
+        // Its interface is no longer attached: it moves.
+        check(&[a, b, nine], &["10.0.0.9"], &[3], &[], &[("10.0.0.9", 3)], &[nine], &[]);
+    }
+
+    #[test]
+    fn subnets() {
+        let check = |subnet: &str, address: &str, want: bool| {
+            let subnet = present(&format!("{subnet} 2"));
+            assert_eq!(subnet.contains(ip(address)), want, "{subnet:?} {address}");
+        };
+        check("10.0.0.1/24", "10.0.0.255", true);
+        check("10.0.0.1/24", "10.0.1.0", false);
+        check("10.0.0.1/0", "203.0.113.1", true);
+        check("10.0.0.1/32", "10.0.0.1", true);
+        check("10.0.0.1/32", "10.0.0.2", false);
+        check("10.0.0.1/0", "2001:db8::1", false);
+        check("2001:db8::1/64", "2001:db8::ffff:0:0:1", true);
+        check("2001:db8::1/64", "2001:db8:0:1::1", false);
+        check("2001:db8::1/0", "fe80::1", true);
+        check("::ffff:0:0/0", "10.0.0.1", false);
+    }
+}

@@ -1,0 +1,348 @@
+//! The task that follows routes, interfaces and neighbours, and reports how backends are reached.
+//!
+//! Events of the kernel only say that something changed; what holds now is looked up once a burst
+//! is over, and all of it anew from time to time. Next hops are kept resolved as long as a backend
+//! needs them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use rtnetlink::{
+    Handle, MulticastGroup,
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_route::{RouteNetlinkMessage, route::RouteFlags},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use super::{
+    Error,
+    links::{self, Links},
+    neighbours::{self, Key, Neighbour, Standing},
+    reach::{Target, reach},
+    routes::{self, Route},
+};
+use crate::control::facts::Reach;
+
+/// Events that come within this time of the first are one burst.
+const SETTLE: Duration = Duration::from_millis(20);
+/// Looking things up takes at most one part in so many of the time, whatever the kernel reports.
+const AT_MOST_ONE_IN: u32 = 10;
+/// Longest wait that follows from that.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Everything is looked up anew after this time, in case an event was lost or there is none (next
+/// hop groups).
+const RESYNC: Duration = Duration::from_secs(30);
+/// A next hop without an answer is asked for again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// A next hop that stays stale is confirmed again after this time.
+const CONFIRM_AGAIN: Duration = Duration::from_secs(10);
+/// After a netlink failure.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+const GROUPS: [MulticastGroup; 8] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
+
+/// What is followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Backends, names unique.
+    pub targets: Vec<Target>,
+    /// Names of the interfaces that the program is attached to.
+    pub attached: Vec<String>,
+}
+
+/// The running task. Dropping it ends it.
+#[derive(Debug)]
+pub struct Watch {
+    wanted: watch::Sender<Wanted>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    /// Starts on the present tokio runtime, in the network namespace of its thread. Changes go to
+    /// `report` as (backend's name, how it is reached), the first for every backend at once.
+    #[must_use]
+    pub fn start(wanted: Wanted, report: mpsc::Sender<(String, Reach)>) -> Self {
+        let (sender, receiver) = watch::channel(wanted);
+        Self { wanted: sender, task: tokio::spawn(follow(receiver, report)) }
+    }
+
+    /// Follows these from now on. Waits for nothing, so it may be called by the task that reads
+    /// the reports. What is known of backends that stay is not reported again.
+    pub fn configure(&self, wanted: Wanted) {
+        self.wanted.send_replace(wanted);
+    }
+}
+
+async fn follow(mut wanted: watch::Receiver<Wanted>, report: mpsc::Sender<(String, Reach)>) {
+    let mut known = Known::default();
+    loop {
+        match session(&mut known, &mut wanted, &report).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!("following routes and neighbours: {error}; trying again"),
+        }
+        sleep(RECONNECT).await;
+    }
+}
+
+/// One connection's life. `Ok`: nobody wants the reports any more.
+async fn session(
+    known: &mut Known,
+    wanted: &mut watch::Receiver<Wanted>,
+    report: &mpsc::Sender<(String, Reach)>,
+) -> Result<(), Error> {
+    // Events first, so that none is missed between the first look and the first event; on a
+    // socket of their own, so that a flood of them cannot push answers out.
+    let (connection, _unused, mut events) =
+        rtnetlink::new_multicast_connection(&GROUPS).map_err(Error::Open)?;
+    tokio::spawn(connection);
+    let handle = super::connect()?;
+
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut resync = interval(RESYNC);
+    resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut dirt = Dirt::None;
+    let mut due = Instant::now();
+    let mut not_before = due;
+    loop {
+        let before = dirt;
+        tokio::select! {
+            event = events.next() => {
+                let (event, _) = event.ok_or(Error::Closed)?;
+                dirt = dirt.max(known.take(event));
+            }
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                dirt = dirt.max(Dirt::Routes);
+            }
+            // The first tick comes at once: that is the first look.
+            _ = resync.tick() => dirt = Dirt::Everything,
+            _ = ticks.tick() => dirt = dirt.max(known.refresh(&handle).await?),
+            () = sleep_until(due), if dirt > Dirt::None => {
+                let began = Instant::now();
+                // Not marked as seen: a change that is seen first here still gets its look-up.
+                let now = wanted.borrow().clone();
+                known.update(&handle, &now, dirt).await?;
+                for change in known.changes(&now) {
+                    if report.send(change).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                dirt = known.refresh(&handle).await?;
+                let rest = (began.elapsed() * (AT_MOST_ONE_IN - 1)).min(LONGEST_WAIT);
+                not_before = Instant::now() + rest;
+                due = not_before.max(Instant::now() + SETTLE);
+            }
+        }
+        if before == Dirt::None && dirt > Dirt::None {
+            due = not_before.max(Instant::now() + SETTLE);
+        }
+    }
+}
+
+/// What has to be looked at again; each includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Dirt {
+    None,
+    /// A next hop changed: nothing needs to be asked.
+    Neighbours,
+    /// Look all routes up.
+    Routes,
+    /// Ask for everything.
+    Everything,
+}
+
+/// A next hop that some backend needs.
+#[derive(Debug)]
+struct NextHop {
+    /// As the kernel has it.
+    now: Neighbour,
+    /// Its last address: kept when the kernel gives up on it, since whether the backend is in
+    /// service is for the health check to say.
+    mac: Option<[u8; 6]>,
+    /// When the kernel was last made to resolve or confirm it.
+    asked: Option<Instant>,
+}
+
+impl NextHop {
+    fn set(&mut self, now: Neighbour) {
+        self.now = now;
+        self.mac = now.mac.or(self.mac);
+    }
+
+    fn wants_asking(&self) -> bool {
+        let after = match self.now.standing {
+            Standing::Unresolved => ASK_AGAIN,
+            Standing::Stale => CONFIRM_AGAIN,
+            Standing::Fresh | Standing::Fixed => return false,
+        };
+        self.asked.is_none_or(|asked| asked.elapsed() >= after)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    links: Links,
+    routes: BTreeMap<IpAddr, Route>,
+    hops: BTreeMap<Key, NextHop>,
+    reported: BTreeMap<String, Reach>,
+}
+
+impl Known {
+    /// Takes an event in: what does it make necessary?
+    fn take(&mut self, event: NetlinkMessage<RouteNetlinkMessage>) -> Dirt {
+        use RouteNetlinkMessage as Event;
+        let event = match event.payload {
+            NetlinkPayload::InnerMessage(event) => event,
+            NetlinkPayload::Overrun(_) => return Dirt::Everything,
+            #[expect(clippy::wildcard_enum_match_arm, reason = "acknowledgements and the like")]
+            _ => return Dirt::None,
+        };
+        match event {
+            Event::NewNeighbour(message) => match neighbours::read(&message) {
+                Some((key, neighbour)) => self.heard(key, neighbour),
+                None => Dirt::None,
+            },
+            Event::DelNeighbour(message) => match neighbours::read(&message) {
+                Some((key, _)) => self.heard(key, Neighbour::ABSENT),
+                None => Dirt::None,
+            },
+            Event::NewLink(message) => match links::read(&message) {
+                Some((index, link)) => {
+                    self.links.insert(index, link);
+                    Dirt::Routes
+                }
+                None => Dirt::None,
+            },
+            Event::DelLink(message) => match links::read(&message) {
+                Some((index, _)) => {
+                    self.links.remove(&index);
+                    Dirt::Routes
+                }
+                None => Dirt::None,
+            },
+            Event::NewRoute(message) | Event::DelRoute(message) => {
+                // Exceptions (a path's MTU) are no routes.
+                let exception = message.header.flags.contains(RouteFlags::Cloned);
+                if exception { Dirt::None } else { Dirt::Routes }
+            }
+            Event::NewAddress(_) | Event::DelAddress(_) | Event::NewRule(_) | Event::DelRule(_) => {
+                Dirt::Routes
+            }
+            #[expect(clippy::wildcard_enum_match_arm, reason = "no way depends on the others")]
+            _ => Dirt::None,
+        }
+    }
+
+    fn heard(&mut self, key: Key, neighbour: Neighbour) -> Dirt {
+        // Others' neighbours may be many: they are nothing to keep.
+        let Some(hop) = self.hops.get_mut(&key) else { return Dirt::None };
+        let (mac, asking) = (hop.mac, hop.wants_asking());
+        hop.set(neighbour);
+        let changed = hop.mac != mac || (hop.wants_asking() && !asking);
+        if changed { Dirt::Neighbours } else { Dirt::None }
+    }
+
+    /// Asks the kernel for what `dirt` says.
+    async fn update(&mut self, handle: &Handle, wanted: &Wanted, dirt: Dirt) -> Result<(), Error> {
+        if dirt < Dirt::Routes {
+            return Ok(());
+        }
+        if dirt == Dirt::Everything {
+            self.links = links::all(handle).await?;
+        }
+        let mut routes = BTreeMap::new();
+        let mut needed = BTreeSet::new();
+        for target in &wanted.targets {
+            if routes.contains_key(&target.address) {
+                continue;
+            }
+            let route = routes::to(handle, target.address).await?;
+            if let Route::Way { interface, next, .. } = route {
+                let ethernet = self.links.get(&interface).is_some_and(|link| link.mac.is_some());
+                if ethernet {
+                    needed.insert((interface, next));
+                }
+            }
+            routes.insert(target.address, route);
+        }
+        self.routes = routes;
+        self.hops.retain(|key, _| needed.contains(key));
+        for key in needed {
+            if dirt == Dirt::Everything || !self.hops.contains_key(&key) {
+                let now = neighbours::get(handle, key).await?;
+                let new = || NextHop { now, mac: None, asked: None };
+                self.hops.entry(key).or_insert_with(new).set(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the kernel resolve or confirm the next hops whose time it is.
+    async fn refresh(&mut self, handle: &Handle) -> Result<Dirt, Error> {
+        let mut dirt = Dirt::None;
+        for (key, hop) in self.hops.iter_mut().filter(|(_, hop)| hop.wants_asking()) {
+            let mac = hop.mac;
+            // An operator may have made it permanent in the meantime, which asking would undo.
+            hop.set(neighbours::get(handle, *key).await?);
+            if hop.mac != mac {
+                dirt = Dirt::Neighbours;
+            }
+            if hop.wants_asking() {
+                hop.asked = Some(Instant::now());
+                if let Err(error) = neighbours::resolve(handle, *key).await? {
+                    tracing::debug!("cannot resolve {}: {}", key.1, error.desc());
+                }
+            }
+        }
+        Ok(dirt)
+    }
+
+    /// What is not as last reported, which it then is.
+    fn changes(&mut self, wanted: &Wanted) -> Vec<(String, Reach)> {
+        let names: BTreeSet<&str> = wanted.targets.iter().map(|one| one.name.as_str()).collect();
+        self.reported.retain(|name, _| names.contains(name.as_str()));
+        let mut changes = Vec::new();
+        for target in &wanted.targets {
+            // A target that came in after the last look gets its turn with the next.
+            let Some(route) = self.routes.get(&target.address) else { continue };
+            let mac = match route {
+                Route::Way { interface, next, .. } => {
+                    self.hops.get(&(*interface, *next)).and_then(|hop| hop.mac)
+                }
+                Route::None(_) => None,
+            };
+            let now = reach(target, route, &self.links, &wanted.attached, mac);
+            if self.reported.get(&target.name) != Some(&now) {
+                self.reported.insert(target.name.clone(), now.clone());
+                changes.push((target.name.clone(), now));
+            }
+        }
+        changes
+    }
+}
