@@ -2,6 +2,7 @@
 //! veth pair, on threads of their own. Needs root.
 
 use std::{
+    io::Write as _,
     net::IpAddr,
     process::Command,
     sync::mpsc as jobs,
@@ -92,7 +93,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("address")
 }
 
-/// The balancer's namespace with `eth0`, the backends' with `far0`; 10.0.0.0/24 and 2001:db8::/64
+/// The balancer's namespace with `eth0`, the backends' with `far0`; 10.0.0.0/24 and `2001:db8::/64`
 /// between them.
 fn pair() -> (Namespace, Namespace) {
     let (near, far) = (Namespace::new(), Namespace::new());
@@ -330,6 +331,25 @@ fn routes() {
 }
 
 #[test]
+fn floods_of_events_end_well() {
+    let (near, _far) = pair();
+    let eth0 = near.index("eth0");
+    let following = Following::start(&near, &[nat("a", "10.9.0.5")], &["eth0"]);
+    following.until("a", &Reach::Pending("there is no route to it".into()));
+    // Far more than a socket buffer holds; the one that matters among them.
+    let route = |verb: &str, n: u32| {
+        format!("route {verb} 10.{}.{}.0/24 via 10.0.0.2\n", 100 + n / 250, n % 250)
+    };
+    let mut script: Vec<String> = (0..20_000).map(|n| route("add", n)).collect();
+    script.push("route add 10.9.0.0/16 via 10.0.0.254\n".into());
+    script.extend((0..20_000).map(|n| route("del", n)));
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(script.concat().as_bytes()).expect("written");
+    near.ip(&format!("-batch {}", file.path().display()));
+    following.until("a", &known(eth0, FAR_MAC, &[], &["10.0.0.1"]));
+}
+
+#[test]
 fn vlans() {
     let (near, far) = pair();
     if !near.try_ip("link add link eth0 name probe type vlan id 1") {
@@ -392,6 +412,9 @@ fn ensure(
         runtime.expect("a runtime").block_on(async {
             let handle = lb_userspace::net::connect().expect("netlink");
             let changes = addresses::ensure(&handle, &wanted, &interfaces, &own).await;
+            if let Ok(Changes { failed, .. }) = &changes {
+                assert!(failed.is_empty(), "{failed:?}");
+            }
             changes.map_err(|error| error.to_string())
         })
     })
