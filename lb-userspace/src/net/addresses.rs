@@ -39,7 +39,7 @@ pub struct Placed {
 }
 
 /// What [`ensure`] found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Changes {
     /// Added now; to be announced.
     pub added: Vec<Placed>,
@@ -47,6 +47,8 @@ pub struct Changes {
     pub removed: Vec<IpAddr>,
     /// All that are there by this module's doing: the list to hand in after a restart.
     pub own: Vec<IpAddr>,
+    /// What the kernel refused; the rest was done nevertheless.
+    pub failed: Vec<Error>,
 }
 
 /// Puts `wanted` on the interfaces and takes every other address off that was put there for
@@ -58,7 +60,7 @@ pub struct Changes {
 ///
 /// # Errors
 ///
-/// No such interface; or the kernel refused, and what was done before stays.
+/// No such interface, or the kernel does not say what there is: then nothing was changed.
 pub async fn ensure(
     handle: &Handle,
     wanted: &[IpAddr],
@@ -77,27 +79,37 @@ pub async fn ensure(
     let name = |interface| links.get(&interface).map_or("", |link| link.name.as_str());
     let mut changes = Changes { own: decision.kept.clone(), ..Changes::default() };
     for (address, interface) in decision.add {
-        if !add(handle, address, interface, name(interface)).await? {
-            continue;
+        match add(handle, address, interface, name(interface)).await {
+            Ok(true) => {
+                changes.own.push(address);
+                changes.added.push(Placed {
+                    address,
+                    interface,
+                    name: name(interface).to_owned(),
+                    mac: links.get(&interface).and_then(|link| link.mac),
+                });
+            }
+            Ok(false) => {}
+            Err(error) => changes.failed.push(error),
         }
-        changes.own.push(address);
-        changes.added.push(Placed {
-            address,
-            interface,
-            name: name(interface).to_owned(),
-            mac: links.get(&interface).and_then(|link| link.mac),
-        });
     }
     for old in decision.remove {
-        remove(handle, &old, name(old.interface)).await?;
-        changes.removed.push(old.address);
+        match remove(handle, &old, name(old.interface)).await {
+            Ok(()) => changes.removed.push(old.address),
+            Err(error) => {
+                if !changes.own.contains(&old.address) {
+                    changes.own.push(old.address);
+                }
+                changes.failed.push(error);
+            }
+        }
     }
     Ok(changes)
 }
 
 /// Takes all addresses off that were put there for Holdfast: those that say so, and those of `own`.
-pub async fn remove_all(handle: &Handle, own: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
-    Ok(ensure(handle, &[], &[], own).await?.removed)
+pub async fn remove_all(handle: &Handle, own: &[IpAddr]) -> Result<Changes, Error> {
+    ensure(handle, &[], &[], own).await
 }
 
 /// An address on an interface.

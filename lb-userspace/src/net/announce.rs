@@ -20,9 +20,9 @@ const TIMES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 const BROADCAST: [u8; 6] = [0xff; 6];
-/// Ethernet's group of ff02::1 (RFC 2464, 7).
+/// Ethernet's group of `ff02::1` (RFC 2464, 7).
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-/// ff02::1.
+/// `ff02::1`.
 const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// Target link-layer address (RFC 4861, 4.6.1): type 2, length 1 (eight bytes).
 const TARGET_OPTION: [u8; 2] = [2, 1];

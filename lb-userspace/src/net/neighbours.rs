@@ -99,20 +99,21 @@ pub fn read(message: &NeighbourMessage) -> Option<(Key, Neighbour)> {
             mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
         }
     }
-    let standing = standing(&message.header.state);
+    let standing = standing(message.header.state);
     let mac = if standing == Standing::Unresolved { None } else { mac };
     Some(((message.header.ifindex, address?), Neighbour { standing, mac }))
 }
 
-fn standing(state: &NeighbourState) -> Standing {
-    match state {
-        NeighbourState::Reachable | NeighbourState::Delay | NeighbourState::Probe => {
-            Standing::Fresh
-        }
-        NeighbourState::Stale => Standing::Stale,
-        NeighbourState::Permanent | NeighbourState::Noarp => Standing::Fixed,
-        #[expect(clippy::wildcard_enum_match_arm, reason = "none of the others can be sent to")]
-        _ => Standing::Unresolved,
+fn standing(state: NeighbourState) -> Standing {
+    use NeighbourState as State;
+    if matches!(state, State::Reachable | State::Delay | State::Probe) {
+        Standing::Fresh
+    } else if state == State::Stale {
+        Standing::Stale
+    } else if matches!(state, State::Permanent | State::Noarp) {
+        Standing::Fixed
+    } else {
+        Standing::Unresolved
     }
 }
 
@@ -162,7 +163,7 @@ mod tests {
         let mac = [2, 0, 0, 0, 0, 9];
         let check = |state: NeighbourState, standing: Standing, usable: bool| {
             let mut message = message(key);
-            message.header.state = state.clone();
+            message.header.state = state;
             message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
             let want = Neighbour { standing, mac: usable.then_some(mac) };
             assert_eq!(read(&message), Some((key, want)), "{state}");

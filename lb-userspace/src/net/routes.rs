@@ -51,7 +51,7 @@ pub async fn to(handle: &Handle, address: IpAddr) -> Result<Route, Error> {
 }
 
 /// What a refused look-up says of the route: the errors of `fib_props` in the kernel's
-/// net/ipv4/fib_semantics.c, the same for IPv6.
+/// `net/ipv4/fib_semantics.c`, the same for IPv6.
 fn refusal(error: Errno) -> String {
     if error == Errno::ENETUNREACH {
         "there is no route to it".into()

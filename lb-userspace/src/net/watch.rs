@@ -215,12 +215,12 @@ struct Known {
 
 impl Known {
     /// Takes an event in: what does it make necessary?
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no way depends on the other messages")]
     fn take(&mut self, event: NetlinkMessage<RouteNetlinkMessage>) -> Dirt {
         use RouteNetlinkMessage as Event;
         let event = match event.payload {
             NetlinkPayload::InnerMessage(event) => event,
             NetlinkPayload::Overrun(_) => return Dirt::Everything,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "acknowledgements and the like")]
             _ => return Dirt::None,
         };
         match event {
@@ -254,7 +254,6 @@ impl Known {
             Event::NewAddress(_) | Event::DelAddress(_) | Event::NewRule(_) | Event::DelRule(_) => {
                 Dirt::Routes
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no way depends on the others")]
             _ => Dirt::None,
         }
     }

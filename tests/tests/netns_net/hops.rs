@@ -1,9 +1,7 @@
-//! Next hops and listener addresses against the real kernel: two network namespaces, joined by a
-//! veth pair, on threads of their own. Needs root.
+//! How backends are reached, as routes, neighbours and interfaces change.
 
 use std::{
-    net::IpAddr,
-    process::Command,
+    io::Write as _,
     sync::mpsc as jobs,
     thread,
     time::{Duration, Instant},
@@ -13,101 +11,13 @@ use lb_common::{address::Address, layout::Hop};
 use lb_userspace::{
     control::facts::Reach,
     net::{
-        addresses::{self, Changes, Placed},
-        announce,
         reach::Target,
         watch::{Wanted, Watch},
     },
 };
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::{Pid, Uid, gettid},
-};
 use tokio::sync::mpsc;
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace, which lasts as long as its thread.
-struct Namespace {
-    thread: Pid,
-    jobs: jobs::Sender<Job>,
-}
-
-impl Namespace {
-    fn new() -> Self {
-        assert!(Uid::effective().is_root(), "network namespaces need root: run this test as root");
-        let (jobs, queue) = jobs::channel::<Job>();
-        let (ready, thread) = jobs::channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            ready.send(gettid()).expect("the test waits");
-            while let Ok(job) = queue.recv() {
-                job();
-            }
-        });
-        let namespace = Self { thread: thread.recv().expect("a namespace"), jobs };
-        namespace.ip("link set lo up");
-        namespace
-    }
-
-    /// Runs `job` in the namespace.
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = jobs::channel();
-        let job = move || done.send(job()).expect("the test waits");
-        self.jobs.send(Box::new(job)).expect("the namespace's thread runs");
-        result.recv().expect("the job did not panic")
-    }
-
-    /// Runs `ip` with these arguments in the namespace; panics when it fails.
-    fn ip(&self, arguments: &str) -> String {
-        let arguments = arguments.to_owned();
-        self.run(move || {
-            let output =
-                Command::new("ip").args(arguments.split_whitespace()).output().expect("ip runs");
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "ip {arguments}: {error}");
-            String::from_utf8(output.stdout).expect("text")
-        })
-    }
-
-    /// Runs `ip` with these arguments in the namespace: does it succeed?
-    fn try_ip(&self, arguments: &str) -> bool {
-        let arguments = arguments.to_owned();
-        self.run(move || {
-            let arguments = arguments.split_whitespace();
-            Command::new("ip").args(arguments).output().expect("ip runs").status.success()
-        })
-    }
-
-    fn index(&self, interface: &str) -> u32 {
-        let link = self.ip(&format!("-o link show {interface}"));
-        link.split(':').next().and_then(|n| n.parse().ok()).expect("an index")
-    }
-}
-
-const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
-const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("address")
-}
-
-/// The balancer's namespace with `eth0`, the backends' with `far0`; 10.0.0.0/24 and 2001:db8::/64
-/// between them.
-fn pair() -> (Namespace, Namespace) {
-    let (near, far) = (Namespace::new(), Namespace::new());
-    near.ip("link add eth0 address 02:00:00:00:01:01 type veth peer name far0 \
-             address 02:00:00:00:01:02");
-    near.ip(&format!("link set far0 netns {}", far.thread));
-    near.ip("link set eth0 up");
-    far.ip("link set far0 up");
-    near.ip("addr add 10.0.0.1/24 dev eth0");
-    near.ip("addr add 2001:db8::1/64 dev eth0 nodad");
-    far.ip("addr add 10.0.0.2/24 dev far0");
-    far.ip("addr add 10.0.0.254/24 dev far0");
-    far.ip("addr add 2001:db8::2/64 dev far0 nodad");
-    (near, far)
-}
+use crate::harness::{FAR_MAC, NEAR_MAC, Namespace, ip, pair};
 
 fn nat(name: &str, address: &str) -> Target {
     Target { name: name.into(), address: ip(address), nat_sources: Some(Vec::new()) }
@@ -330,6 +240,25 @@ fn routes() {
 }
 
 #[test]
+fn floods_of_events_end_well() {
+    let (near, _far) = pair();
+    let eth0 = near.index("eth0");
+    let following = Following::start(&near, &[nat("a", "10.9.0.5")], &["eth0"]);
+    following.until("a", &Reach::Pending("there is no route to it".into()));
+    // Far more than a socket buffer holds; the one that matters among them.
+    let route = |verb: &str, n: u32| {
+        format!("route {verb} 10.{}.{}.0/24 via 10.0.0.2\n", 100 + n / 250, n % 250)
+    };
+    let mut script: Vec<String> = (0..20_000).map(|n| route("add", n)).collect();
+    script.push("route add 10.9.0.0/16 via 10.0.0.254\n".into());
+    script.extend((0..20_000).map(|n| route("del", n)));
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(script.concat().as_bytes()).expect("written");
+    near.ip(&format!("-batch {}", file.path().display()));
+    following.until("a", &known(eth0, FAR_MAC, &[], &["10.0.0.1"]));
+}
+
+#[test]
 fn vlans() {
     let (near, far) = pair();
     if !near.try_ip("link add link eth0 name probe type vlan id 1") {
@@ -375,113 +304,4 @@ fn reload() {
     following.configure(&[nat("a", "10.0.0.2"), nat("b", "10.0.0.254")], &["eth0"]);
     following.until("a", &reached);
     following.quiet(Duration::from_millis(500));
-}
-
-/// Runs `addresses::ensure` in the namespace.
-fn ensure(
-    near: &Namespace,
-    wanted: &[&str],
-    interfaces: &[&str],
-    own: &[&str],
-) -> Result<Changes, String> {
-    let ips = |list: &[&str]| list.iter().map(|text| ip(text)).collect::<Vec<_>>();
-    let (wanted, own) = (ips(wanted), ips(own));
-    let interfaces: Vec<String> = interfaces.iter().map(|name| (*name).to_owned()).collect();
-    near.run(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let handle = lb_userspace::net::connect().expect("netlink");
-            let changes = addresses::ensure(&handle, &wanted, &interfaces, &own).await;
-            changes.map_err(|error| error.to_string())
-        })
-    })
-}
-
-#[test]
-fn listener_addresses() {
-    let (near, far) = pair();
-    near.ip("link add eth1 type veth peer name far1");
-    near.ip("link set eth1 up");
-    near.ip("addr add 10.0.0.40/32 dev eth0");
-    let placed = |address: &str| Placed {
-        address: ip(address),
-        interface: near.index("eth0"),
-        name: "eth0".into(),
-        mac: Some(NEAR_MAC),
-    };
-    let both = ["eth1", "eth0"];
-
-    let wanted = ["10.0.0.50", "2001:db8::50", "10.0.0.40"];
-    let changes = ensure(&near, &wanted, &both, &[]).expect("added");
-    assert_eq!(changes.added, [placed("10.0.0.50"), placed("2001:db8::50")]);
-    assert_eq!(changes.own, [ip("10.0.0.50"), ip("2001:db8::50")]);
-    // Usable at once: nothing tentative; and no source for connections of one's own.
-    let shown = near.ip("addr show dev eth0");
-    assert!(shown.contains("10.0.0.50/32"), "{shown}");
-    let six = shown.lines().find(|line| line.contains("2001:db8::50/128")).expect("added");
-    assert!(six.contains("nodad") && six.contains("deprecated"), "{six}");
-    assert!(!six.contains("tentative"), "{six}");
-    far.ip("-6 route add default via 2001:db8::1");
-    assert!(near.ip("route get 2001:db8::2").contains("src 2001:db8::1 "));
-    assert!(near.ip("route get 10.0.0.2").contains("src 10.0.0.1 "));
-
-    // Again: nothing to do, and what is ours is known without a list.
-    let again = ensure(&near, &wanted, &both, &[]).expect("kept");
-    assert_eq!((again.added, again.removed), (vec![], vec![]));
-    let mut own = again.own;
-    own.sort();
-    assert_eq!(own, [ip("10.0.0.50"), ip("2001:db8::50")]);
-
-    // One goes, one comes.
-    let changes = ensure(&near, &["2001:db8::50", "10.0.0.51"], &both, &[]).expect("changed");
-    assert_eq!(changes.added, [placed("10.0.0.51")]);
-    assert_eq!(changes.removed, [ip("10.0.0.50")]);
-
-    // An interface that is not there changes nothing.
-    let error = ensure(&near, &[], &["eth9"], &[]).expect_err("no such interface");
-    assert_eq!(error, "there is no interface eth9");
-    assert!(near.ip("addr show dev eth0").contains("10.0.0.51/32"));
-
-    // All go but those of others.
-    let changes = ensure(&near, &[], &[], &[]).expect("removed");
-    assert_eq!(changes.removed.len(), 2, "{changes:?}");
-    let shown = near.ip("addr show dev eth0");
-    for (address, there) in [
-        ("10.0.0.1/24", true),
-        ("10.0.0.40/32", true),
-        ("2001:db8::1/64", true),
-        ("10.0.0.50/32", false),
-        ("10.0.0.51/32", false),
-        ("2001:db8::50/128", false),
-    ] {
-        assert_eq!(shown.contains(address), there, "{address} in {shown}");
-    }
-    // The list stands in where the kernel keeps no mark.
-    let changes = ensure(&near, &[], &[], &["10.0.0.40"]).expect("removed");
-    assert_eq!(changes.removed, [ip("10.0.0.40")]);
-}
-
-#[test]
-fn announcements_are_believed() {
-    let (near, far) = pair();
-    // The far side believes the addresses elsewhere.
-    let addresses = ["10.0.0.50", "2001:db8::50"];
-    for address in addresses {
-        far.ip(&format!("neigh replace {address} lladdr 02:00:00:00:09:09 dev far0 nud stale"));
-    }
-    let index = near.index("eth0");
-    for address in addresses {
-        let placed = Placed {
-            address: ip(address),
-            interface: index,
-            name: "eth0".into(),
-            mac: Some(NEAR_MAC),
-        };
-        near.run(move || announce::announce(&placed)).expect("sent");
-        let began = Instant::now();
-        while !far.ip(&format!("neigh show {address}")).contains("02:00:00:00:01:01") {
-            assert!(began.elapsed() < Duration::from_secs(2), "{address} is not believed");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
 }
