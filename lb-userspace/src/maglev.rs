@@ -85,7 +85,11 @@ impl<'a> Taker<'a> {
     fn take(&mut self, table: &mut [u16]) {
         loop {
             let slot = self.at as usize;
-            self.at = (self.at + self.step) % self.slots;
+            // Modulo the slots; a division here would take most of the time.
+            self.at += self.step;
+            if self.at >= self.slots {
+                self.at -= self.slots;
+            }
             if table[slot] == 0 {
                 table[slot] = self.share.id;
                 return;

@@ -3,6 +3,8 @@
 //! Owns the shorthand that makes a scenario readable. The events are those of the agent: health,
 //! reach, intent, reload, restart, sweep; packets are played by writing what they would write.
 
+#![expect(clippy::missing_panics_doc, reason = "a harness panics where its test has failed")]
+
 use std::{net::IpAddr, time::Duration};
 
 use lb_common::{
@@ -46,10 +48,10 @@ pub fn config(pools: Vec<Pool>, listeners: Vec<Listener>) -> Config {
             manage_addresses: false,
             packet_events: false,
             flow_timeouts: FlowTimeouts {
-                tcp_established: Duration::from_secs(7440),
-                tcp_transitory: Duration::from_secs(240),
-                tcp_time_wait: Duration::from_secs(60),
-                udp: Duration::from_secs(300),
+                tcp_established: Duration::from_mins(124),
+                tcp_transitory: Duration::from_mins(4),
+                tcp_time_wait: Duration::from_mins(1),
+                udp: Duration::from_mins(5),
             },
         },
         limits: Limits {

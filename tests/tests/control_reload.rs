@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_userspace::{
-    config::{Config, Forward, Limits, OnDown},
+    config::{Config, Forward, Limits, OnDown, Persistence},
     control::{controller::ControlError, facts::Intent, ids::Full, reconcile::Applied},
 };
 use tests::control::{Scenario, backend, config, grouped, listener, pool};
@@ -59,7 +59,7 @@ fn a_reload_writes_only_what_it_changes() {
     assert_eq!(reload(&next), ["write_table 2", "set_pool 1"]);
     next.pools[0].backends[1].weight = 6;
     assert_eq!(reload(&next), ["grace_period", "write_table 1", "set_pool 1"]);
-    next.listeners[0].persistence.as_mut().expect("pins").timeout = Duration::from_secs(5);
+    pins(&mut next).timeout = Duration::from_secs(5);
     assert_eq!(reload(&next), ["set_vip 1"]);
     next.agent.flow_timeouts.udp = Duration::from_secs(5);
     assert_eq!(reload(&next), ["set_settings"]);
@@ -110,6 +110,10 @@ fn backends_come_go_and_move() {
     );
 }
 
+fn pins(config: &mut Config) -> &mut Persistence {
+    config.listeners[0].persistence.as_mut().expect("pins")
+}
+
 #[test]
 fn scopes_follow_pool_and_prefix() {
     let mut scenario = Scenario::start(two_pools());
@@ -119,9 +123,6 @@ fn scopes_follow_pool_and_prefix() {
         scenario.reload(next);
         scenario.expect_of("scope", scopes);
     };
-    fn pins(config: &mut Config) -> &mut lb_userspace::config::Persistence {
-        config.listeners[0].persistence.as_mut().expect("pins")
-    }
     check(&|next| pins(next).timeout = Duration::from_secs(7), "scope 1 listener web");
     check(&|next| next.listeners[0].address.set_port(81), "scope 1 listener web");
     check(&|next| pins(next).prefix_v6 = 64, "scope 1 listener web");

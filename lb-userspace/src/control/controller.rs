@@ -3,71 +3,30 @@
 //! Owns the maps, the configuration, and what is known of backends. Synchronous: the writer task
 //! calls it, and calls [`Controller::sweep_step`] whenever it has nothing else to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::{
-    hash::Seed,
-    layout::{Kind, Meta},
-    maps::LAYOUT_VERSION,
-};
+use lb_common::{hash::Seed, layout::Kind, maps::LAYOUT_VERSION};
 
 use super::{
+    error::{check_limits, fresh_meta},
     facts::{Facts, Health, Intent, Reach},
-    ids::Full,
     plan::{self, Inputs, Wanted},
-    reconcile::{self, Applied, ApplyError, TableShape},
+    reconcile::{self, Applied, TableShape},
     snapshot::Snapshot,
     status::{self, Sources, Status},
     tables::Tables,
 };
 use crate::{
-    config::{Config, Limits},
+    config::{self, Config},
     maps::{Cursor, LbMaps, MapError},
-    model::Model,
+    model::{self, Model},
     sessions::{
         expiry::{self, Outcome, Sweep},
         list::{self, Filter, Page, PageCursor, Reader},
     },
 };
 
-/// Why something was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The maps are of another version.
-    #[error(
-        "the instance has map layout {found}, this holdfast has {LAYOUT_VERSION}: run `holdfast \
-         detach` first"
-    )]
-    Layout {
-        /// The maps' version.
-        found: u32,
-    },
-    /// A size differs from that of the maps.
-    #[error(
-        "`limits.{limit}` is {configured}, but the instance was made with {instance}: sizes \
-         change only after `holdfast detach`"
-    )]
-    Limit {
-        /// Key in `[limits]`.
-        limit: &'static str,
-        /// Its value in the configuration.
-        configured: u32,
-        /// Its value in the maps.
-        instance: u32,
-    },
-    /// There is no room. Nothing was changed.
-    #[error(transparent)]
-    Full(#[from] Full),
-    /// No backend has that name. Nothing was changed.
-    #[error("no backend is named `{0}`")]
-    UnknownBackend(String),
-    /// Maps could not be read, or pins not be deleted.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// The maps could not be brought to what is wanted; [`Controller::apply`] tries again.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-}
+pub use super::error::ControlError;
 
 /// How far a sweep has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,31 +269,23 @@ impl<M: LbMaps> Controller<M> {
 
     /// What was found out about a backend at its old place says nothing of its new one.
     fn facts_that_hold(&self, config: &Config, model: &Model) -> Facts {
-        let probe = |config: &Config, name: &str| {
-            let pool =
-                config.pools.iter().find(|pool| pool.backends.iter().any(|b| b.name == name));
-            pool.and_then(|pool| pool.health.clone())
-        };
+        let old = probed_backends(&self.config, &self.model);
         let mut facts = Facts::default();
-        for (_, backend) in model.backends() {
-            let name = &backend.name;
-            let old = self.model.backends().find(|(_, old)| old.name == *name);
-            let Some((_, old)) = old else { continue };
+        for (name, (backend, probe)) in probed_backends(config, model) {
+            let Some((old, old_probe)) = old.get(name) else { continue };
             if let Some(intent) = self.facts.intent.get(name) {
-                facts.intent.insert(name.clone(), *intent);
+                facts.intent.insert(name.to_owned(), *intent);
             }
             if old.address != backend.address {
                 continue;
             }
             if let Some(reach) = self.facts.reach.get(name) {
-                facts.reach.insert(name.clone(), reach.clone());
+                facts.reach.insert(name.to_owned(), reach.clone());
             }
-            let same_probe = probe(&self.config, name) == probe(config, name);
             if let Some(health) = self.facts.health.get(name)
-                && old.port_be == backend.port_be
-                && same_probe
+                && (old.port_be, *old_probe) == (backend.port_be, probe)
             {
-                facts.health.insert(name.clone(), health.clone());
+                facts.health.insert(name.to_owned(), health.clone());
             }
         }
         facts
@@ -371,8 +322,10 @@ impl<M: LbMaps> Controller<M> {
         let over = |id: &u32| outcome.flows_of.get(id).is_none_or(|flows| *flows == 0);
         self.finished = running.leaving.into_iter().filter(over).collect();
         if !self.finished.is_empty() {
-            self.apply()?;
+            let applied = self.apply();
+            // What this sweep has seen says nothing of later flows.
             self.finished.clear();
+            applied?;
         }
         Ok(outcome)
     }
@@ -390,33 +343,16 @@ fn known<'a>(
     Ok(there.insert(known))
 }
 
-/// What new maps of that size are marked with.
-fn fresh_meta(limits: &Limits) -> Meta {
-    Meta {
-        layout_version: LAYOUT_VERSION,
-        pins: limits.pins,
-        flows: limits.flows,
-        listeners: limits.listeners,
-        backends: limits.backends,
-        pools: limits.pools,
-        maglev_slots: limits.maglev_slots,
-        next_scope: 1,
-    }
-}
-
-fn check_limits(limits: &Limits, meta: &Meta) -> Result<(), ControlError> {
-    let all = [
-        ("pins", limits.pins, meta.pins),
-        ("flows", limits.flows, meta.flows),
-        ("listeners", limits.listeners, meta.listeners),
-        ("backends", limits.backends, meta.backends),
-        ("pools", limits.pools, meta.pools),
-        ("maglev_slots", limits.maglev_slots, meta.maglev_slots),
-    ];
-    match all.into_iter().find(|(_, configured, instance)| configured != instance) {
-        Some((limit, configured, instance)) => {
-            Err(ControlError::Limit { limit, configured, instance })
-        }
-        None => Ok(()),
-    }
+/// All backends with how they are probed, by name.
+fn probed_backends<'a>(
+    config: &'a Config,
+    model: &'a Model,
+) -> BTreeMap<&'a str, (&'a model::Backend, Option<&'a config::Health>)> {
+    let pools = config.pools.iter().zip(&model.pools);
+    pools
+        .flat_map(|(config, pool)| {
+            let probe = config.health.as_ref();
+            pool.backends.iter().map(move |backend| (backend.name.as_str(), (backend, probe)))
+        })
+        .collect()
 }

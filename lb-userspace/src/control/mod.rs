@@ -5,6 +5,7 @@
 //! `writer` is the one task that calls it.
 
 pub mod controller;
+mod error;
 pub mod facts;
 pub mod ids;
 pub mod lives;

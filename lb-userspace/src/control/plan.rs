@@ -260,16 +260,17 @@ impl Planner<'_> {
             return Ok(id);
         }
         let limit = self.inputs.limits.listeners;
+        let full = match self.ids.assign(Kind::Listener, &listener.name, "listeners", limit) {
+            Ok(id) => return Ok(id),
+            Err(full) => full,
+        };
+        let listeners = &self.inputs.model.listeners;
         let stays: BTreeSet<&str> =
-            self.inputs.model.listeners.iter().map(|listener| listener.name.as_str()).collect();
-        self.ids.assign(Kind::Listener, &listener.name, "listeners", limit).or_else(|full| {
-            let there = self.inputs.there.of_kind(Kind::Listener);
-            let mut leaving = there.filter(|(id, name)| {
-                !stays.contains(name)
-                    && !self.wanted.identities.contains_key(&key(Kind::Listener, *id))
-            });
-            leaving.next().map(|(id, _)| id).ok_or(full)
-        })
+            listeners.iter().map(|listener| listener.name.as_str()).collect();
+        let given = |id| self.wanted.identities.contains_key(&key(Kind::Listener, id));
+        let mut there = self.inputs.there.of_kind(Kind::Listener);
+        let leaving = there.find(|(id, name)| !stays.contains(name) && !given(*id));
+        leaving.map(|(id, _)| id).ok_or(full)
     }
 
     /// The scope keeps its number while pool and prefixes stay: else pins would be followed that

@@ -25,7 +25,7 @@ use super::{
     lives,
     plan::{Wanted, WantedPool},
     snapshot::Snapshot,
-    tables::{Tables, idle_table},
+    tables::{Tables, first_table, idle_table},
 };
 use crate::{
     maglev,
@@ -184,8 +184,8 @@ impl<M: LbMaps> Run<'_, M> {
     /// The pool's table that holds the wanted shares, written now if need be.
     fn table(&mut self, id: u32, row: Pool, pool: &WantedPool) -> Result<u32, ApplyError> {
         let named = row.table;
-        let idle = idle_table(id, named);
-        for table in [named, idle] {
+        let (idle, first) = (idle_table(id, named), first_table(id));
+        for table in [named, first, first + 1] {
             if table != 0 && self.tables.built(id, table) == Some(&pool.shares[..]) {
                 return Ok(table);
             }
