@@ -39,6 +39,9 @@ use crate::{
 
 /// Facts that may wait for the writer.
 const FACTS: usize = 1024;
+/// The data path's debug events are read this often; what does not fit into their buffer
+/// meanwhile is lost.
+const PACKET_EVENTS_EVERY: Duration = Duration::from_millis(50);
 /// Commands that may wait for it.
 const COMMANDS: usize = 64;
 
@@ -148,12 +151,12 @@ fn raise_file_limit() {
 
 /// Hands the data path's debug events to the agent's log.
 fn log_packets(loaded: &mut Loaded) -> anyhow::Result<()> {
-    let logger = aya_log::EbpfLogger::init(&mut loaded.ebpf).context("packet events")?;
-    let mut logger = tokio::io::unix::AsyncFd::register(logger).context("packet events")?;
+    let mut logger = aya_log::EbpfLogger::init(&mut loaded.ebpf).context("packet events")?;
+    let mut every = tokio::time::interval(PACKET_EVENTS_EVERY);
     tokio::spawn(async move {
-        while let Ok(mut ready) = logger.readable_mut().await {
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
+        loop {
+            let _now = every.tick().await;
+            logger.flush();
         }
     });
     Ok(())
