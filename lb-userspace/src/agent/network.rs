@@ -19,7 +19,7 @@ use crate::{
 /// Puts the program on every interface of `agent`; the modes it got.
 ///
 /// All or nothing: after an error the interfaces that were attached anew are free again.
-pub async fn attach(
+pub(super) async fn attach(
     loaded: &mut Loaded,
     agent: &Agent,
     handle: &rtnetlink::Handle,
@@ -57,7 +57,7 @@ pub async fn attach(
 }
 
 /// Takes the program off interfaces that `agent` does not name.
-pub fn detach_others(agent: &Agent) {
+pub(super) fn detach_others(agent: &Agent) {
     let attached = match loader::attached(&agent.bpffs) {
         Ok(attached) => attached,
         Err(error) => {
@@ -76,7 +76,7 @@ pub fn detach_others(agent: &Agent) {
 /// Brings the listeners' addresses onto the interfaces, or off where the agent is not to manage
 /// them; announces the new ones and notes them in `state`. What fails is logged, and tried again
 /// with the next call.
-pub async fn place_addresses(handle: &rtnetlink::Handle, config: &Config, state: &mut State) {
+pub(super) async fn place_addresses(handle: &rtnetlink::Handle, config: &Config, state: &mut State) {
     let wanted: BTreeSet<IpAddr> = if config.agent.manage_addresses {
         config.listeners.iter().map(|listener| listener.address.ip()).collect()
     } else {
@@ -102,7 +102,7 @@ pub async fn place_addresses(handle: &rtnetlink::Handle, config: &Config, state:
 }
 
 /// Takes all listener addresses off that the agent has put there.
-pub async fn remove_addresses(state: &State) -> Result<Changes, net::Error> {
+pub(super) async fn remove_addresses(state: &State) -> Result<Changes, net::Error> {
     let handle = net::connect()?;
     addresses::remove_all(&handle, &state.addresses).await
 }

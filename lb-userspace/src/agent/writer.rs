@@ -43,44 +43,44 @@ const SWEEP_SHARE: u32 = 20;
 const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 
 /// What the writer works with.
-pub struct Writer {
+pub(super) struct Writer {
     /// The maps and what should be in them.
-    pub controller: Controller<KernelMaps>,
+    pub(super) controller: Controller<KernelMaps>,
     /// The program, for interfaces that come.
-    pub loaded: Loaded,
+    pub(super) loaded: Loaded,
     /// Names and modes of the interfaces.
-    pub interfaces: Vec<wire::Interface>,
+    pub(super) interfaces: Vec<wire::Interface>,
     /// The configuration file.
-    pub config_path: PathBuf,
+    pub(super) config_path: PathBuf,
     /// Seed, intents, addresses.
-    pub state: State,
+    pub(super) state: State,
     /// Health checks.
-    pub checks: Checks,
+    pub(super) checks: Checks,
     /// Routes and neighbours.
-    pub watch: Watch,
+    pub(super) watch: Watch,
     /// Route netlink.
-    pub netlink: rtnetlink::Handle,
+    pub(super) netlink: rtnetlink::Handle,
     /// When the agent started.
-    pub started: SystemTime,
+    pub(super) started: SystemTime,
     /// The last reload: when, and why it was refused.
-    pub last_reload: Option<(SystemTime, Result<(), String>)>,
+    pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
 }
 
 /// What the writer hears.
-pub struct Inputs {
+pub(super) struct Inputs {
     /// From the admin API.
-    pub commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<Command>,
     /// Verdicts of health checks.
-    pub health: mpsc::Receiver<(String, Health)>,
+    pub(super) health: mpsc::Receiver<(String, Health)>,
     /// Next hops.
-    pub reach: mpsc::Receiver<(String, Reach)>,
+    pub(super) reach: mpsc::Receiver<(String, Reach)>,
     /// SIGHUP.
-    pub reload: mpsc::Receiver<()>,
+    pub(super) reload: mpsc::Receiver<()>,
 }
 
 impl Writer {
     /// Works until it is dropped.
-    pub async fn run(mut self, mut inputs: Inputs) {
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut apply_at: Option<Instant> = None;
         let mut sweep = Sweeps::new();
         let mut addresses_at = Instant::now();
