@@ -7,3 +7,4 @@ pub mod control;
 pub mod limits;
 pub mod loader;
 pub mod maps;
+pub mod object;
