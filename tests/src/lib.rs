@@ -1,3 +1,13 @@
-//! Harness of Holdfast's tests.
+//! Harness of Holdfast's tests and of its demo.
+//!
+//! It panics, rather than returning errors, when a step of a test cannot be done: the message
+//! names the step.
 
+pub mod agent;
+pub mod cleanup;
+pub mod clients;
 pub mod control;
+pub mod netns;
+pub mod servers;
+pub mod topology;
+pub mod wait;
