@@ -1,5 +1,6 @@
 //! Holdfast's agent: configuration in, BPF maps out.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -11,5 +12,6 @@ pub mod maglev;
 pub mod maps;
 pub mod model;
 pub mod net;
+pub mod object;
 pub mod preflight;
 pub mod sessions;

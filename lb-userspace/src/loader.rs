@@ -137,7 +137,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
     let tables = limits.pools * 2;
-    let names = 2 * (limits.listeners + limits.pools + limits.backends);
+    let names = 3 * limits.listeners + limits.pools + limits.backends;
     let mut loader = EbpfLoader::new();
     let loader = loader
         .default_map_pin_directory(directory)

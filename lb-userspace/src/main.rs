@@ -1,1 +1,90 @@
-fn main() {}
+//! `holdfast`: start-up only; what the verbs do is the library's business.
+
+use std::{
+    io::{stderr, stdout},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use lb_userspace::{
+    agent,
+    cli::{self, CheckArgs, Cli, FAILED, OK, Verb},
+    config::{self, Config},
+    preflight,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.verb {
+        Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
+        Verb::Check(arguments) => return check(arguments),
+        Verb::Run(file) => match accepted(&file.config, false, false) {
+            Err(code) => return code,
+            Ok(config) => run(config, &file.config),
+        },
+        Verb::Detach(file) => match accepted(&file.config, false, true) {
+            Err(code) => return code,
+            Ok(config) => runtime().and_then(|runtime| runtime.block_on(agent::detach(&config))),
+        },
+    };
+    match outcome {
+        Ok(()) => OK.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            FAILED.into()
+        }
+    }
+}
+
+fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| {
+        EnvFilter::new(if config.agent.packet_events { "info,lb_ebpf=debug" } else { "info" })
+    });
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).init();
+    // The file is read again on reload, wherever the working directory is then.
+    let path = path.canonicalize().with_context(|| path.display().to_string())?;
+    runtime()?.block_on(agent::run(config, &path))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // The writer blocks a thread now and then; the other answers meanwhile.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// The configuration, or the exit status after saying what is wrong with it or with this machine.
+/// To detach takes privileges only.
+fn accepted(path: &Path, json: bool, detaching: bool) -> Result<Config, ExitCode> {
+    let refused = |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
+    let config = config::load(path).map_err(|errors| {
+        refused(&errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
+    })?;
+    let problems: Vec<String> = preflight::check(&config)
+        .into_iter()
+        .filter(|problem| !detaching || problem.is_permission())
+        .map(|problem| problem.to_string())
+        .collect();
+    if problems.is_empty() { Ok(config) } else { Err(refused(&problems)) }
+}
+
+fn check(arguments: &CheckArgs) -> ExitCode {
+    let config = match accepted(&arguments.config, arguments.json, false) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let cpus = aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
+    cli::check::accepted(
+        &arguments.config,
+        &config,
+        cpus,
+        arguments.json,
+        &mut stdout(),
+        &mut stderr(),
+    )
+}

@@ -199,6 +199,11 @@ impl<M: LbMaps> Controller<M> {
         Ok(list::page(&self.maps, there, from, filter, limit)?)
     }
 
+    /// Pins held when they were last counted.
+    pub fn pins_held(&self) -> Option<u64> {
+        self.swept.as_ref().map(|swept| swept.held.pins)
+    }
+
     /// Deletes the pins that match, valid or not; how many.
     pub fn flush(&mut self, filter: &Filter) -> Result<u64, ControlError> {
         let there = known(&mut self.there, &self.maps)?;

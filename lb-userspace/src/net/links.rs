@@ -7,7 +7,10 @@ use rtnetlink::{
     Handle,
     packet_route::{
         AddressFamily,
-        link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
+        link::{
+            InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+            XdpAttached,
+        },
     },
 };
 
@@ -48,6 +51,27 @@ pub async fn all(handle: &Handle) -> Result<Links, Error> {
         }
     }
     Ok(links)
+}
+
+/// How XDP runs on an interface: `native`, `generic` or `offloaded`; `None`: not at all.
+pub async fn xdp_mode(handle: &Handle, name: &str) -> Result<Option<&'static str>, Error> {
+    let mut answer = handle.link().get().match_name(name.to_owned()).execute();
+    let message = answer.try_next().await.map_err(Error::request(format!("look at {name}")))?;
+    let attributes = message.map(|message| message.attributes).unwrap_or_default();
+    let xdp = attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(parts) => Some(parts),
+        _ => None,
+    });
+    let attached = xdp.unwrap_or_default().into_iter().find_map(|part| match part {
+        LinkXdp::Attached(attached) => Some(attached),
+        _ => None,
+    });
+    Ok(match attached {
+        Some(XdpAttached::Driver) => Some("native"),
+        Some(XdpAttached::SocketBuffer) => Some("generic"),
+        Some(XdpAttached::Hardware) => Some("offloaded"),
+        _ => None,
+    })
 }
 
 /// What a link message says; `None` when it is about something else than the interface itself

@@ -60,6 +60,26 @@ pub struct PageCursor {
     skip: usize,
 }
 
+impl PageCursor {
+    /// As bytes, for who keeps it between two pages.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let skip = u32::try_from(self.skip).unwrap_or(u32::MAX).to_le_bytes();
+        [&skip[..], &self.batch.position].concat()
+    }
+
+    /// From what [`Self::to_bytes`] gave, or from no bytes: the beginning. `None`: from neither.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        let (skip, position) = bytes.split_first_chunk()?;
+        let skip = usize::try_from(u32::from_le_bytes(*skip)).ok()?;
+        Some(Self { batch: Cursor { position: position.to_vec(), done: false }, skip })
+    }
+}
+
 /// Some sessions, in no order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {

@@ -1,0 +1,135 @@
+//! What is different between two configurations, in words; and what only a restart can change.
+
+use std::{collections::BTreeSet, fmt::Debug};
+
+use crate::config::{Agent, Config};
+
+/// Settings that differ and that a running agent cannot take on, by key.
+#[must_use]
+pub fn need_restart(old: &Agent, new: &Agent) -> Vec<String> {
+    let refuse = |key: &str, differs: bool| {
+        differs.then(|| {
+            format!("agent.{key} cannot change while the agent runs: restart it for that")
+        })
+    };
+    [
+        refuse("admin", old.admin != new.admin),
+        refuse("bpffs", old.bpffs != new.bpffs),
+        refuse("state", old.state != new.state),
+        refuse("xdp_mode", old.xdp_mode != new.xdp_mode),
+        refuse("packet_events", old.packet_events != new.packet_events),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A line for everything that is added, removed or changed.
+#[must_use]
+pub fn describe(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    if old.agent != new.agent {
+        lines.push("agent: changed".to_owned());
+    }
+    let pool_name = |config: &Config, index: usize| config.pools[index].name.clone();
+    compare(
+        "pool",
+        &mut lines,
+        old.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
+        new.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
+    );
+    fn backends(
+        config: &Config,
+    ) -> impl Iterator<Item = (String, (crate::config::Backend, String, crate::config::Forward))> {
+        config.pools.iter().flat_map(|pool| {
+            pool.backends.iter().map(|backend| {
+                (backend.name.clone(), (backend.clone(), pool.name.clone(), pool.forward))
+            })
+        })
+    }
+    compare("backend", &mut lines, backends(old), backends(new));
+    let listeners = |config: &Config| {
+        let all = config.listeners.iter().map(|listener| {
+            let name = listener.name.clone();
+            let rest = (
+                listener.protocol,
+                listener.address,
+                pool_name(config, listener.pool),
+                listener.persistence.clone(),
+            );
+            (name, rest)
+        });
+        all.collect::<Vec<_>>()
+    };
+    compare("listener", &mut lines, listeners(old).into_iter(), listeners(new).into_iter());
+    lines
+}
+
+fn compare<T: PartialEq + Debug>(
+    kind: &str,
+    lines: &mut Vec<String>,
+    old: impl Iterator<Item = (String, T)>,
+    new: impl Iterator<Item = (String, T)>,
+) {
+    let old: Vec<_> = old.collect();
+    let mut seen = BTreeSet::new();
+    for (name, value) in new {
+        match old.iter().find(|(before, _)| *before == name) {
+            None => lines.push(format!("{kind} {name}: added")),
+            Some((_, before)) if *before != value => lines.push(format!("{kind} {name}: changed")),
+            Some(_) => {}
+        }
+        seen.insert(name);
+    }
+    lines.extend(
+        old.iter()
+            .filter(|(name, _)| !seen.contains(name))
+            .map(|(name, _)| format!("{kind} {name}: removed")),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const BASE: &str = r#"
+[agent]
+interfaces = ["eth0"]
+[[pool]]
+name = "web"
+backend = [{ name = "a", address = "10.0.0.1:80" }, { name = "b", address = "10.0.0.2:80" }]
+[[listener]]
+name = "site"
+protocol = "tcp"
+address = "203.0.113.1:80"
+pool = "web"
+"#;
+
+    fn parse(text: &str) -> Config {
+        crate::config::parse(text, Path::new("t.toml")).expect("configuration")
+    }
+
+    #[test]
+    fn every_difference_has_a_line() {
+        let check = |from: &str, to: &str, want: &[&str]| {
+            assert_eq!(describe(&parse(BASE), &parse(&BASE.replace(from, to))), want);
+        };
+        check("eth0", "eth0", &[]);
+        check("10.0.0.2:80", "10.0.0.3:80", &["backend b: changed"]);
+        check(r#""b", "#, r#""c", "#, &["backend c: added", "backend b: removed"]);
+        check("203.0.113.1:80", "203.0.113.1:81", &["listener site: changed"]);
+        check("eth0", "eth1", &["agent: changed"]);
+    }
+
+    #[test]
+    fn what_takes_a_restart() {
+        let other = BASE.replace("[\"eth0\"]", "[\"eth0\"]\nxdp_mode = \"generic\"");
+        let lines = need_restart(&parse(BASE).agent, &parse(&other).agent);
+        assert_eq!(
+            lines,
+            ["agent.xdp_mode cannot change while the agent runs: restart it for that"]
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! What makes an instance one: its lock, and the state that outlives the kernel's memory of it.
+//!
+//! Owns the state directory. The seed must not change while pins may be lost and found again by
+//! the hash (P8); operator intent must not be forgotten by a restart or a reboot.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use lb_common::hash::Seed;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::control::facts::Intent;
+
+/// The instance cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// Another agent has it.
+    #[error("{path}: another holdfast agent runs on this instance; stop it first")]
+    Taken {
+        /// What is locked.
+        path: PathBuf,
+    },
+    /// A file or directory.
+    #[error("{path}: cannot {operation}: {source}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The state is not what was written.
+    #[error(
+        "{path} is damaged ({source}); it holds the secret seed: restore it, or remove it and lose \
+         where lost pins lead"
+    )]
+    Damaged {
+        /// Its path.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+}
+
+/// The instance is this process's while this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _held: [Flock<File>; 2],
+}
+
+impl Lock {
+    /// Takes the instance of these directories: one lock in each, so that two configurations that
+    /// share only one of them are told apart too. Makes both, the state directory with mode 0700.
+    pub fn take(state: &Path, bpffs: &Path) -> Result<Self, InstanceError> {
+        for directory in [state, bpffs] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(failed(directory, "make the directory"))?;
+        }
+        let path = state.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed(&path, "open"))?;
+        let directory = File::open(bpffs).map_err(failed(bpffs, "open"))?;
+        Ok(Self { _held: [lock(&path, file)?, lock(bpffs, directory)?] })
+    }
+}
+
+fn lock(path: &Path, file: File) -> Result<Flock<File>, InstanceError> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::errno::Errno::EWOULDBLOCK => InstanceError::Taken { path: path.to_owned() },
+        other => failed(path, "lock")(other.into()),
+    })
+}
+
+fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> InstanceError {
+    let path = path.to_owned();
+    move |source| InstanceError::File { path, operation, source }
+}
+
+/// What the state file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Secret seed of every choice. The same on another node makes the same choices.
+    pub seed: [u64; 2],
+    /// What the operator wants of backends, by name; those that are to be in service are left out.
+    #[serde(default)]
+    pub intents: BTreeMap<String, Intent>,
+    /// Listener addresses that the agent has put on interfaces.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+}
+
+impl State {
+    /// Reads the state; makes a new one, with a seed from the kernel's random source, where there
+    /// is none.
+    pub fn load(directory: &Path) -> Result<Self, InstanceError> {
+        let path = path(directory);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|source| InstanceError::Damaged { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let random = || {
+                    getrandom::u64().map_err(|error| {
+                        failed(&path, "get a random seed for")(io::Error::other(error))
+                    })
+                };
+                let seed = [random()?, random()?];
+                let state = Self { seed, intents: BTreeMap::new(), addresses: Vec::new() };
+                state.save(directory)?;
+                Ok(state)
+            }
+            Err(error) => Err(failed(&path, "read")(error)),
+        }
+    }
+
+    /// Writes the state, mode 0600: the old one is there until the new one is whole and on disk.
+    pub fn save(&self, directory: &Path) -> Result<(), InstanceError> {
+        let path = path(directory);
+        let new = directory.join("state.json.new");
+        let write = || -> io::Result<()> {
+            let mut file =
+                OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(failed(&path, "write"))
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        Seed(self.seed)
+    }
+}
+
+fn path(directory: &Path) -> PathBuf {
+    directory.join("state.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn state_comes_back_as_it_was_written() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut state = State::load(directory.path()).expect("new");
+        assert_ne!(state.seed, [0, 0]);
+        state.intents.insert("web-1".to_owned(), Intent::Drain);
+        state.addresses.push(IpAddr::from([192, 0, 2, 1]));
+        state.save(directory.path()).expect("saved");
+        assert_eq!(State::load(directory.path()).expect("there"), state);
+        let mode = fs::metadata(path(directory.path())).expect("file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused_and_kept() {
+        let directory = tempfile::tempdir().expect("directory");
+        fs::write(path(directory.path()), "{\"seed\": [1").expect("written");
+        let error = State::load(directory.path()).expect_err("damaged");
+        assert!(error.to_string().contains("is damaged"), "{error}");
+        assert_eq!(fs::read(path(directory.path())).expect("file"), b"{\"seed\": [1");
+    }
+
+    #[test]
+    fn one_agent_an_instance() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (state, bpffs) = (directory.path().join("state"), directory.path().join("bpf"));
+        let other = directory.path().join("other");
+        let first = Lock::take(&state, &bpffs).expect("free");
+        for taken in [Lock::take(&state, &bpffs), Lock::take(&other, &bpffs)] {
+            assert!(matches!(taken, Err(InstanceError::Taken { .. })), "{taken:?}");
+        }
+        drop(first);
+        Lock::take(&state, &bpffs).expect("free again");
+    }
+}

@@ -1,0 +1,180 @@
+//! The running agent: what is started in which order, and the task that changes the maps.
+
+pub mod answers;
+pub mod changes;
+pub mod instance;
+mod network;
+mod writer;
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tracing::{info, warn};
+
+use self::{
+    instance::{Lock, State},
+    writer::{Inputs, Writer},
+};
+use crate::{
+    api,
+    config::Config,
+    control::controller::Controller,
+    health::Checks,
+    loader::{self, Loaded, Options},
+    net::{
+        self,
+        reach::targets,
+        watch::{Wanted, Watch},
+    },
+    object::OBJECT,
+};
+
+/// Facts that may wait for the writer.
+const FACTS: usize = 1024;
+/// The data path's debug events are read this often; what does not fit into their buffer
+/// meanwhile is lost.
+const PACKET_EVENTS_EVERY: Duration = Duration::from_millis(50);
+/// Commands that may wait for it.
+const COMMANDS: usize = 64;
+
+/// Runs the agent until SIGINT or SIGTERM. Traffic goes on afterwards.
+pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
+    let started = SystemTime::now();
+    raise_file_limit();
+    let agent = config.agent.clone();
+    let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    let server = api::Server::bind(&agent.admin)
+        .with_context(|| format!("cannot serve the admin API on {}", agent.admin.display()))?;
+    let state = State::load(&agent.state)?;
+    let mut loaded = loader::load(&Options {
+        object: OBJECT,
+        directory: &agent.bpffs,
+        limits: &config.limits,
+        seed: state.seed(),
+        packet_events: agent.packet_events,
+        test_clock: false,
+    })?;
+    if agent.packet_events {
+        log_packets(&mut loaded)?;
+    }
+
+    let mut controller = Controller::new(loaded.maps()?, config.clone(), state.seed())?;
+    for (backend, intent) in &state.intents {
+        if controller.set_intent(backend, *intent).is_err() {
+            warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
+        }
+    }
+    controller.apply()?;
+    let netlink = net::connect()?;
+    let interfaces = network::attach(&mut loaded, &agent, &netlink).await?;
+    network::detach_others(&agent);
+
+    let (health_sender, health) = mpsc::channel(FACTS);
+    let (reach_sender, reach) = mpsc::channel(FACTS);
+    let (reload_sender, reload) = mpsc::channel(1);
+    let (command_sender, commands) = mpsc::channel(COMMANDS);
+    let mut checks = Checks::new(health_sender);
+    checks.configure(&config.pools);
+    let wanted = Wanted { targets: targets(&config.pools), attached: agent.interfaces.clone() };
+    let watch = Watch::start(wanted, reach_sender);
+    let writer = Writer {
+        controller,
+        loaded,
+        interfaces,
+        config_path: config_path.to_owned(),
+        state,
+        checks,
+        watch,
+        netlink,
+        started,
+        last_reload: None,
+    };
+    let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));
+    info!("holdfast {} runs, {}", env!("CARGO_PKG_VERSION"), config_path.display());
+
+    let hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let forward = tokio::spawn(forward(hang_up, reload_sender));
+    let (stop_sender, stop) = oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve(command_sender, async {
+        // Sent or dropped: it is time to stop either way.
+        drop(stop.await);
+    }));
+    let ended = tokio::select! {
+        signal = stop_signal() => {
+            info!("{}: stopping; traffic goes on", signal?);
+            Ok(())
+        }
+        ended = writer => match ended {
+            Ok(()) => bail!("the writer task ended"),
+            Err(error) => Err(error).context("the writer task failed"),
+        },
+    };
+    forward.abort();
+    drop(stop_sender);
+    // A request under way gets its answer, or an error: the writer may be gone.
+    let _ended = tokio::time::timeout(Duration::from_secs(3), served).await;
+    ended
+}
+
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}
+
+async fn forward(mut hang_up: Signal, reload: mpsc::Sender<()>) {
+    while hang_up.recv().await.is_some() {
+        // A reload that waits already will read the newest file.
+        let _full = reload.try_send(());
+    }
+}
+
+/// A descriptor a probe: the usual limit of 1,024 is too low for thousands of backends.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("the limit of open files stays as it is: {error}");
+    }
+}
+
+/// Hands the data path's debug events to the agent's log.
+fn log_packets(loaded: &mut Loaded) -> anyhow::Result<()> {
+    let mut logger = aya_log::EbpfLogger::init(&mut loaded.ebpf).context("packet events")?;
+    let mut every = tokio::time::interval(PACKET_EVENTS_EVERY);
+    tokio::spawn(async move {
+        loop {
+            let _now = every.tick().await;
+            logger.flush();
+        }
+    });
+    Ok(())
+}
+
+/// Takes the program off every interface, the listener addresses too, and removes all state in
+/// the kernel; seed and operator intent stay.
+pub async fn detach(config: &Config) -> anyhow::Result<()> {
+    let agent = &config.agent;
+    let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    let mut state = State::load(&agent.state)?;
+    loader::detach_all(&agent.bpffs)
+        .with_context(|| format!("cannot remove {}", agent.bpffs.display()))?;
+    let changes = network::remove_addresses(&state).await?;
+    state.addresses = changes.own;
+    state.save(&agent.state)?;
+    match changes.failed.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,108 @@
+//! The agent's side of interfaces and listener addresses: program on, addresses on, announced.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use tracing::{info, warn};
+
+use super::instance::State;
+use crate::{
+    api::wire,
+    config::{Agent, Config},
+    loader::{self, Attached, LoadError, Loaded},
+    net::{
+        self,
+        addresses::{self, Changes},
+        announce, links,
+    },
+};
+
+/// Puts the program on every interface of `agent`; the modes it got.
+///
+/// All or nothing: after an error the interfaces that were attached anew are free again.
+pub(super) async fn attach(
+    loaded: &mut Loaded,
+    agent: &Agent,
+    handle: &rtnetlink::Handle,
+) -> Result<Vec<wire::Interface>, LoadError> {
+    let mut fresh = Vec::new();
+    for interface in &agent.interfaces {
+        match loaded.attach(interface, agent.xdp_mode) {
+            Ok(Attached::Replaced) => info!("{interface}: program replaced"),
+            Ok(attached) => {
+                info!("{interface}: program attached, {attached:?}");
+                fresh.push(interface);
+            }
+            Err(error) => {
+                for interface in fresh {
+                    if let Err(error) = loader::detach(&agent.bpffs, interface) {
+                        warn!("{interface}: the program stays attached: {error}");
+                    }
+                }
+                return Err(error);
+            }
+        }
+    }
+    let mut interfaces = Vec::new();
+    for name in &agent.interfaces {
+        let mode = match links::xdp_mode(handle, name).await {
+            Ok(mode) => mode.unwrap_or("detached"),
+            Err(error) => {
+                warn!("{name}: {error}");
+                "unknown"
+            }
+        };
+        interfaces.push(wire::Interface { name: name.clone(), mode: mode.to_owned() });
+    }
+    Ok(interfaces)
+}
+
+/// Takes the program off interfaces that `agent` does not name.
+pub(super) fn detach_others(agent: &Agent) {
+    let attached = match loader::attached(&agent.bpffs) {
+        Ok(attached) => attached,
+        Err(error) => {
+            warn!("{}: {error}", agent.bpffs.display());
+            return;
+        }
+    };
+    for interface in attached.iter().filter(|name| !agent.interfaces.contains(name)) {
+        match loader::detach(&agent.bpffs, interface) {
+            Ok(()) => info!("{interface}: program taken off"),
+            Err(error) => warn!("{interface}: the program stays attached: {error}"),
+        }
+    }
+}
+
+/// Brings the listeners' addresses onto the interfaces, or off where the agent is not to manage
+/// them; announces the new ones and notes them in `state`. What fails is logged, and tried again
+/// with the next call.
+pub(super) async fn place_addresses(handle: &rtnetlink::Handle, config: &Config, state: &mut State) {
+    let wanted: BTreeSet<IpAddr> = if config.agent.manage_addresses {
+        config.listeners.iter().map(|listener| listener.address.ip()).collect()
+    } else {
+        BTreeSet::new()
+    };
+    let wanted: Vec<IpAddr> = wanted.into_iter().collect();
+    match addresses::ensure(handle, &wanted, &config.agent.interfaces, &state.addresses).await {
+        Ok(changes) => {
+            for placed in &changes.added {
+                info!("{}: put on {}", placed.address, placed.name);
+            }
+            for address in &changes.removed {
+                info!("{address}: taken off");
+            }
+            for error in &changes.failed {
+                warn!("{error}");
+            }
+            announce::in_background(changes.added);
+            state.addresses = changes.own;
+        }
+        Err(error) => warn!("listener addresses: {error}"),
+    }
+}
+
+/// Takes all listener addresses off that the agent has put there.
+pub(super) async fn remove_addresses(state: &State) -> Result<Changes, net::Error> {
+    let handle = net::connect()?;
+    addresses::remove_all(&handle, &state.addresses).await
+}

@@ -1,0 +1,348 @@
+//! The one task that changes the maps: it takes what health checks, the network, the operator and
+//! the clock have to say, one thing after another.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+
+use super::{answers, changes, instance::State, network};
+use crate::{
+    api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
+    config,
+    control::{
+        controller::{ControlError, Controller, Progress},
+        facts::{Health, Intent, Reach},
+    },
+    health::Checks,
+    loader::Loaded,
+    maps::kernel::KernelMaps,
+    net::{
+        reach::targets,
+        watch::{Wanted, Watch},
+    },
+    preflight,
+    sessions::list::PageCursor,
+};
+
+/// Facts that come within this time are acted on together.
+const SETTLE: Duration = Duration::from_millis(10);
+/// After a failure to write the maps.
+const RETRY: Duration = Duration::from_secs(1);
+/// Least time between two sweeps; a sweep that takes long is followed by a pause of
+/// [`SWEEP_SHARE`] times its length.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_SHARE: u32 = 20;
+/// Listener addresses are looked after this often: somebody may have taken one off.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
+
+/// What the writer works with.
+pub(super) struct Writer {
+    /// The maps and what should be in them.
+    pub(super) controller: Controller<KernelMaps>,
+    /// The program, for interfaces that come.
+    pub(super) loaded: Loaded,
+    /// Names and modes of the interfaces.
+    pub(super) interfaces: Vec<wire::Interface>,
+    /// The configuration file.
+    pub(super) config_path: PathBuf,
+    /// Seed, intents, addresses.
+    pub(super) state: State,
+    /// Health checks.
+    pub(super) checks: Checks,
+    /// Routes and neighbours.
+    pub(super) watch: Watch,
+    /// Route netlink.
+    pub(super) netlink: rtnetlink::Handle,
+    /// When the agent started.
+    pub(super) started: SystemTime,
+    /// The last reload: when, and why it was refused.
+    pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
+}
+
+/// What the writer hears.
+pub(super) struct Inputs {
+    /// From the admin API.
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Verdicts of health checks.
+    pub(super) health: mpsc::Receiver<(String, Health)>,
+    /// Next hops.
+    pub(super) reach: mpsc::Receiver<(String, Reach)>,
+    /// SIGHUP.
+    pub(super) reload: mpsc::Receiver<()>,
+}
+
+impl Writer {
+    /// Works until it is dropped.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        let mut apply_at: Option<Instant> = None;
+        let mut sweep = Sweeps::new();
+        let mut addresses_at = Instant::now();
+        loop {
+            let apply = apply_at.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
+            tokio::select! {
+                Some(command) = inputs.commands.recv() => self.command(command).await,
+                Some(()) = inputs.reload.recv() => {
+                    if let Err(error) = self.reload().await {
+                        error!("reload: {error}");
+                    }
+                }
+                Some((name, health)) = inputs.health.recv() => {
+                    log_health(&name, &health);
+                    if self.controller.set_health(&name, health) {
+                        apply_at.get_or_insert(Instant::now() + SETTLE);
+                    }
+                }
+                Some((name, reach)) = inputs.reach.recv() => {
+                    debug!("{name}: {reach:?}");
+                    if self.controller.set_reach(&name, reach) {
+                        apply_at.get_or_insert(Instant::now() + SETTLE);
+                    }
+                }
+                () = sleep_until(apply), if apply_at.is_some() => {
+                    apply_at = self.apply();
+                }
+                () = sleep_until(addresses_at) => {
+                    addresses_at = Instant::now() + ADDRESSES_EVERY;
+                    self.place_addresses().await;
+                }
+                () = sleep_until(sweep.next) => sweep.step(&mut self.controller),
+            }
+        }
+    }
+
+    /// Brings the maps to what is wanted; when to try again after a failure.
+    fn apply(&mut self) -> Option<Instant> {
+        match self.controller.apply() {
+            Ok(applied) => {
+                debug!("maps: {applied:?}");
+                None
+            }
+            Err(error) => {
+                error!("maps: {error}; trying again");
+                Some(Instant::now() + RETRY)
+            }
+        }
+    }
+
+    async fn place_addresses(&mut self) {
+        let before = self.state.addresses.clone();
+        network::place_addresses(&self.netlink, self.controller.config(), &mut self.state).await;
+        if self.state.addresses != before {
+            self.save();
+        }
+    }
+
+    fn save(&self) {
+        if let Err(error) = self.state.save(&self.controller.config().agent.state) {
+            error!("{error}");
+        }
+    }
+
+    /// Carries a command out; who asked may be gone, which is no error.
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Status(reply) => drop(reply.send(self.status())),
+            Command::Sessions { query, reply } => drop(reply.send(self.sessions(&query))),
+            Command::Flush { filter, reply } => {
+                let flushed = self.known_names(&filter).and_then(|()| {
+                    let filter = answers::filter(&filter);
+                    let removed = self.controller.flush(&filter).map_err(internal)?;
+                    info!("sessions flushed: {removed}");
+                    Ok(wire::Flushed { removed })
+                });
+                drop(reply.send(flushed));
+            }
+            Command::SetIntent { backend, intent, reply } => {
+                drop(reply.send(self.set_intent(&backend, intent)));
+            }
+            Command::Reload(reply) => drop(reply.send(self.reload().await)),
+        }
+    }
+
+    fn status(&mut self) -> Result<wire::Status, CommandError> {
+        let status = self.controller.status().map_err(internal)?;
+        let about = answers::About {
+            started: self.started,
+            config: &self.config_path,
+            last_reload: self.last_reload.as_ref(),
+            interfaces: self.interfaces.clone(),
+        };
+        Ok(answers::status(&status, &about))
+    }
+
+    fn sessions(&mut self, query: &SessionsQuery) -> Result<wire::SessionsPage, CommandError> {
+        self.known_names(&query.filter)?;
+        let from = PageCursor::from_bytes(&query.position)
+            .ok_or_else(|| CommandError::Invalid("the cursor is none of a page".to_owned()))?;
+        let filter = answers::filter(&query.filter);
+        let page = self.controller.sessions(&from, &filter, query.limit).map_err(internal)?;
+        Ok(wire::SessionsPage {
+            sessions: page.sessions.iter().map(answers::session).collect(),
+            next: page.next.map(|next| encode_cursor(&next.to_bytes())),
+            held: self.controller.pins_held(),
+        })
+    }
+
+    fn known_names(&self, filter: &crate::api::Filter) -> Result<(), CommandError> {
+        let config = self.controller.config();
+        if let Some(name) = &filter.listener
+            && !config.listeners.iter().any(|listener| listener.name == *name)
+        {
+            let known = config.listeners.iter().map(|listener| listener.name.as_str());
+            return Err(CommandError::not_found("listener", name, known));
+        }
+        match &filter.backend {
+            Some(name) => self.known_backend(name),
+            None => Ok(()),
+        }
+    }
+
+    fn known_backend(&self, name: &str) -> Result<(), CommandError> {
+        let backends = || self.controller.config().pools.iter().flat_map(|pool| &pool.backends);
+        if backends().any(|backend| backend.name == name) {
+            return Ok(());
+        }
+        Err(CommandError::not_found("backend", name, backends().map(|b| b.name.as_str())))
+    }
+
+    fn set_intent(
+        &mut self,
+        name: &str,
+        intent: Intent,
+    ) -> Result<wire::IntentSet, CommandError> {
+        self.known_backend(name)?;
+        let previous = self.controller.facts().intent.get(name).copied().unwrap_or_default();
+        // On disk first: what the operator was told is done must survive a crash.
+        let mut state = self.state.clone();
+        if intent == Intent::Ready {
+            state.intents.remove(name);
+        } else {
+            state.intents.insert(name.to_owned(), intent);
+        }
+        state.save(&self.controller.config().agent.state).map_err(internal)?;
+        self.state = state;
+        self.controller.set_intent(name, intent).map_err(internal)?;
+        self.controller.apply().map_err(internal)?;
+        info!("{name}: {previous} -> {intent}, by the operator");
+        let status = self.controller.status().map_err(internal)?;
+        let backend = status
+            .backends
+            .iter()
+            .find(|backend| backend.name == name)
+            .map(answers::backend)
+            .ok_or_else(|| CommandError::Internal(format!("{name} is not in the status")))?;
+        Ok(wire::IntentSet { previous, backend })
+    }
+
+    async fn reload(&mut self) -> Result<wire::Reloaded, CommandError> {
+        let outcome = self.try_reload().await;
+        let noted = match &outcome {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused(reasons)) => Err(reasons.join("; ")),
+            Err(other) => Err(other.to_string()),
+        };
+        match &noted {
+            Ok(()) => info!("{}: reloaded", self.config_path.display()),
+            Err(reason) => warn!("{}: refused: {reason}", self.config_path.display()),
+        }
+        self.last_reload = Some((SystemTime::now(), noted));
+        outcome
+    }
+
+    /// All or nothing: everything that can be refused is refused before the first change.
+    async fn try_reload(&mut self) -> Result<wire::Reloaded, CommandError> {
+        let refused = |reasons: Vec<String>| CommandError::Refused(reasons);
+        let config = config::load(&self.config_path).map_err(|errors| {
+            refused(errors.as_slice().iter().map(ToString::to_string).collect())
+        })?;
+        let old = self.controller.config().clone();
+        let mut reasons = changes::need_restart(&old.agent, &config.agent);
+        reasons.extend(preflight::check(&config).iter().map(ToString::to_string));
+        if !reasons.is_empty() {
+            return Err(refused(reasons));
+        }
+        let added: Vec<String> = config
+            .agent
+            .interfaces
+            .iter()
+            .filter(|name| !old.agent.interfaces.contains(name))
+            .cloned()
+            .collect();
+        let attached = if added.is_empty() && old.agent.interfaces == config.agent.interfaces {
+            None
+        } else {
+            let attached = network::attach(&mut self.loaded, &config.agent, &self.netlink).await;
+            Some(attached.map_err(|error| refused(vec![error.to_string()]))?)
+        };
+        match self.controller.configure(config.clone()) {
+            Ok(applied) => debug!("maps: {applied:?}"),
+            Err(error @ (ControlError::Limit { .. } | ControlError::Full(_))) => {
+                network::detach_others(&old.agent);
+                return Err(refused(vec![error.to_string()]));
+            }
+            // It is in force, and what is missing in the maps comes with the next try.
+            Err(error) => error!("maps: {error}"),
+        }
+        if let Some(attached) = attached {
+            self.interfaces = attached;
+            network::detach_others(&config.agent);
+        }
+        self.checks.configure(&config.pools);
+        self.watch.configure(Wanted {
+            targets: targets(&config.pools),
+            attached: config.agent.interfaces.clone(),
+        });
+        self.state.intents.retain(|name, _| self.controller.facts().intent.contains_key(name));
+        self.place_addresses().await;
+        self.save();
+        Ok(wire::Reloaded {
+            config: self.config_path.display().to_string(),
+            changes: changes::describe(&old, &config),
+        })
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> CommandError {
+    error!("{error}");
+    CommandError::Internal(error.to_string())
+}
+
+fn log_health(name: &str, health: &Health) {
+    match health {
+        Health::Up => info!("{name}: up"),
+        Health::Down(reason) => warn!("{name}: down: {reason}"),
+        Health::Unknown => {}
+    }
+}
+
+/// When to sweep.
+struct Sweeps {
+    next: Instant,
+    began: Option<Instant>,
+}
+
+impl Sweeps {
+    /// The first one soon: it counts what is held.
+    fn new() -> Self {
+        Self { next: Instant::now() + Duration::from_secs(1), began: None }
+    }
+
+    fn step(&mut self, controller: &mut Controller<KernelMaps>) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        match controller.sweep_step() {
+            Ok(Progress::More) => return,
+            Ok(Progress::Done(outcome)) => debug!("swept: {outcome:?}"),
+            Err(error) => error!("sweep: {error}"),
+        }
+        self.began = None;
+        let pause = (began.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
+        self.next = Instant::now() + pause;
+    }
+}
