@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_userspace::api::wire::{BackendState, Session, SessionsPage, Status};
+use lb_userspace::api::wire::{Backend, BackendState, Health, Session, SessionsPage, Status};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -233,8 +233,8 @@ impl Holdfast {
 /// Is the way to every backend known, and every one in service?
 #[must_use]
 pub fn all_ready(status: &Status) -> bool {
-    let ready = |backend: &lb_userspace::api::wire::Backend| {
-        backend.state == BackendState::Ready && backend.reach.known
+    let ready = |backend: &Backend| {
+        backend.state == BackendState::Ready && backend.health == Health::Up && backend.reach.known
     };
     !status.backends.is_empty() && status.backends.iter().all(ready)
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     process::Stdio,
     thread,
     time::Duration,
@@ -14,6 +15,9 @@ use nix::sys::socket::{
 };
 
 use crate::netns::Namespace;
+
+/// How long a connection waits for anything.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which backends answered a client, and how many requests each. Requests that failed are under
 /// the empty name.
@@ -101,24 +105,30 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects from a client's address.
+    /// Connects from a client's address, in its namespace.
     ///
     /// # Errors
     ///
     /// The connection's.
     pub fn open(clients: &Namespace, from: IpAddr, to: SocketAddr) -> io::Result<Self> {
-        let stream = clients.run(|| -> io::Result<TcpStream> {
-            let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-            let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-            let stream = TcpStream::from(fd);
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-            stream.set_nodelay(true)?;
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
-            bind(fd, &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
-            connect(fd, &SockaddrStorage::from(to))?;
-            Ok(stream)
-        })?;
+        clients.run(|| Self::here(from, to))
+    }
+
+    /// Connects from a client's address, in the calling thread's namespace.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub fn here(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let stream = TcpStream::from(stream);
+        // Connecting goes by the second of them.
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+        connect(stream.as_raw_fd(), &SockaddrStorage::from(to))?;
         Ok(Self { stream, number: 0 })
     }
 
