@@ -1,7 +1,6 @@
 //! Finds the XDP program's object for the agent to embed, as `HOLDFAST_BPF_OBJECT`.
 //!
 //! It builds nothing: the object needs a BPF toolchain, which `cargo xtask` finds or installs.
-#![expect(clippy::print_stdout, reason = "cargo is told so")]
 
 #[path = "../xtask/src/bpf_sources.rs"]
 mod bpf_sources;

@@ -61,7 +61,7 @@ events! {
     PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version or length.";
     PassExtensionChain = 6, "pass_extension_chain", Passed, "More IPv6 extension headers than are read.";
     PassFragment = 7, "pass_fragment", Passed, "A fragment.";
-    PassIcmpError = 8, "pass_icmp_error", Passed, "An ICMP or ICMPv6 error.";
+    PassIcmpError = 8, "pass_icmp_error", Passed, "An ICMP error, of either IP version.";
     PassNotTcpUdp = 9, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";
     PassNoListener = 10, "pass_no_listener", Passed, "For no listener, and no answer to one.";
     PassStaleReply = 11, "pass_stale_reply", Passed, "An answer whose flow is over.";

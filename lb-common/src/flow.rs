@@ -180,13 +180,13 @@ mod tests {
 
     #[test]
     fn what_a_packet_does_with_its_entry() {
+        use BackendState::{Down, Draining, Evacuating, Ready};
+        use TcpState::{ClientClosing, ClosedByBackend, Established, Opening, Reset, Stateless};
         let check = |state: TcpState, flags: Option<TcpFlags>, backend_state, want| {
             let entry = (state.code(), S, BackendRef::new(1, 1));
             let got = judge(entry, flags, &backend(backend_state), &SETTINGS, 0, 2 * S);
             assert_eq!(got, want, "{state:?} {flags:?} {backend_state:?}");
         };
-        use BackendState::{Down, Draining, Evacuating, Ready};
-        use TcpState::{ClientClosing, ClosedByBackend, Established, Opening, Reset, Stateless};
         for alive in [Ready, Draining, Evacuating] {
             check(Established, Some(ACK), alive, Fate::Follow);
             check(Opening, Some(SYN), alive, Fate::Follow);
@@ -213,6 +213,7 @@ mod tests {
 
     #[test]
     fn a_life_of_a_connection() {
+        use Side::{Backend, Client};
         let check = |packets: &[(Side, TcpFlags)], want: TcpState| {
             let mut state = first_state(Some(SYN));
             for (side, flags) in packets {
@@ -220,7 +221,6 @@ mod tests {
             }
             assert_eq!(TcpState::from_code(state), Some(want), "{packets:?}");
         };
-        use Side::{Backend, Client};
         let syn_ack = TcpFlags(18);
         check(&[], TcpState::Opening);
         check(&[(Client, SYN)], TcpState::Opening);

@@ -1,4 +1,4 @@
-//! The keyed hash behind every choice: SipHash-1-3 (Aumasson, Bernstein: *SipHash*, 2012; the
+//! The keyed hash behind every choice: SipHash-1-3 (Aumasson, Bernstein, 2012; the
 //! 1-3 variant as in the Linux kernel's `hsiphash` and Rust's standard library).
 
 /// Secret key of the hash.

@@ -4,6 +4,14 @@
 //! time come in as arguments, decisions go out.
 #![cfg_attr(not(test), no_std)]
 #![deny(unused_results, clippy::indexing_slicing, clippy::panic, clippy::arithmetic_side_effects)]
+#![expect(
+    clippy::inline_always,
+    reason = "in BPF a call costs more than most of these functions, and the verifier forgets \
+              bounds over it"
+)]
+#![expect(clippy::cast_lossless, reason = "`From` is not const yet")]
+#![expect(clippy::cast_possible_truncation, reason = "parts of words are taken on purpose")]
+#![expect(clippy::many_single_char_names, reason = "words of an address, lanes of a hash")]
 
 pub mod address;
 pub mod checksum;

@@ -3,7 +3,7 @@
 //! A table is `slots` backend ids of 16 bits, four to a word; slot `s` is bits `16 * (s % 4)` and
 //! up of word `s / 4`. Tables lie one after another in the map `TABLES`.
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::{
     address::Address,
@@ -45,8 +45,7 @@ pub fn flow_hash(seed: Seed, flow: &FlowKey) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn slot(hash: u64, slots: NonZeroU32) -> u32 {
-    // The remainder is below `slots`.
-    (hash % u64::from(slots.get())) as u32
+    (hash % NonZeroU64::from(slots)) as u32
 }
 
 /// Where slot `slot` of table `table` (counted from 1) is: its word in `TABLES` and the shift to

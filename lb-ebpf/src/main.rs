@@ -7,6 +7,21 @@
 #![no_main]
 #![feature(asm_experimental_arch)] // for BPF's compare and exchange
 #![deny(unused_results, clippy::indexing_slicing, clippy::panic)]
+#![expect(
+    clippy::inline_always,
+    reason = "a BPF call costs more than most of these functions, and the verifier forgets bounds \
+              over it"
+)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values handed over by value would be copied to the stack"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "lengths of packets and headers, far below 64 KiB; actions of a few bits"
+)]
 
 mod classify;
 mod clock;
@@ -32,6 +47,8 @@ use crate::work::work;
 
 /// The program's entry.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
+#[expect(clippy::large_stack_frames, reason = "`debug!` before it is optimised")]
 fn holdfast(ctx: XdpContext) -> u32 {
     let (event, action) = match stages(&ctx) {
         Ok((event, action)) => (event, action),

@@ -6,8 +6,8 @@ use std::mem::size_of;
 
 use lb_common::{
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Name, Pin, PinKey,
-        Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+        PinKey, Pool, Reply, Vip, VipKey,
     },
     maps, select,
 };
@@ -31,10 +31,26 @@ const ELEMENT_BYTES: u64 = 48;
 /// `struct bucket`: list head and lock.
 const BUCKET_BYTES: u64 = 16;
 
-/// Maglev tables there are room for: one a pool, and one to build the next in.
+/// Entries of every map whose size follows from `limits`, by name.
+///
+/// Ids count from 1, so arrays have a row more; a pool has two tables, one to build the next in;
+/// a listener has a row and, while a reload gives it a new one, two scopes.
 #[must_use]
-pub const fn maglev_tables(pools: u32) -> u64 {
-    pools as u64 + 1
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
+    let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
+    [
+        (maps::PINS, pins),
+        (maps::FLOWS, flows),
+        (maps::REPLIES, flows),
+        (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
+        (maps::VIPS, listeners),
+        (maps::POOLS, pools + 1),
+        (maps::BACKENDS, backends + 1),
+        (maps::LISTENER_STATS, listeners + 1),
+        (maps::BACKEND_STATS, backends + 1),
+        (maps::IDENTITIES, 3 * listeners + pools + backends),
+        (maps::META, 1),
+    ]
 }
 
 /// The cost of every map that is worth a line, the largest sizes that `limits` allow.
@@ -42,23 +58,23 @@ pub const fn maglev_tables(pools: u32) -> u64 {
 /// `cpus` is the number of possible CPUs, by which per-CPU maps are multiplied.
 #[must_use]
 pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
-    let [pins, flows, listeners, backends, pools] =
-        [limits.pins, limits.flows, limits.listeners, limits.backends, limits.pools].map(u64::from);
-    let words = u64::from(select::table_words(limits.maglev_slots));
-    // A listener has a row and a scope of its own or of its group.
-    let identities = 2 * listeners + pools + backends;
-    vec![
-        hash::<PinKey, Pin>(maps::PINS, pins),
-        hash::<FlowKey, Flow>(maps::FLOWS, flows),
-        hash::<FlowKey, Reply>(maps::REPLIES, flows),
-        array(maps::TABLES, maglev_tables(limits.pools) * words, size_of::<u64>(), 1),
-        hash::<VipKey, Vip>(maps::VIPS, listeners),
-        array(maps::POOLS, pools, size_of::<Pool>(), 1),
-        array(maps::BACKENDS, backends, size_of::<Backend>(), 1),
-        array(maps::LISTENER_STATS, listeners + 1, size_of::<ListenerCounters>(), cpus),
-        array(maps::BACKEND_STATS, backends, size_of::<BackendCounters>(), cpus),
-        hash::<IdentityKey, Name>(maps::IDENTITIES, identities),
-    ]
+    let cost = |(map, entries): (&'static str, u32)| {
+        let entries = u64::from(entries);
+        match map {
+            maps::PINS => hash::<PinKey, Pin>(map, entries),
+            maps::FLOWS => hash::<FlowKey, Flow>(map, entries),
+            maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
+            maps::VIPS => hash::<VipKey, Vip>(map, entries),
+            maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
+            maps::TABLES => array(map, entries, size_of::<u64>(), 1),
+            maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
+            maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),
+            maps::LISTENER_STATS => array(map, entries, size_of::<ListenerCounters>(), cpus),
+            maps::BACKEND_STATS => array(map, entries, size_of::<BackendCounters>(), cpus),
+            _ => array(map, entries, size_of::<Meta>(), 1),
+        }
+    };
+    entries(limits).map(cost).into()
 }
 
 /// All of them together, in bytes.
@@ -110,9 +126,9 @@ mod tests {
         check(&Limits { pins: 1_024, ..DEFAULT }, 2, maps::PINS, 1_024 * (96 + 16));
         check(&Limits { pins: 1_025, ..DEFAULT }, 2, maps::PINS, 1_025 * 96 + 16 * 2_048);
         // 65,537 slots are 16,385 words.
-        check(&DEFAULT, 2, maps::TABLES, 65 * 16_385 * 8);
+        check(&DEFAULT, 2, maps::TABLES, 128 * 16_385 * 8);
         let one = cost(&DEFAULT, 1, maps::BACKEND_STATS);
-        assert_eq!(one, 4_096 * 40);
+        assert_eq!(one, 4_097 * 40);
         check(&DEFAULT, 8, maps::BACKEND_STATS, 8 * one);
         // Shared by the CPUs.
         check(&DEFAULT, 8, maps::BACKENDS, cost(&DEFAULT, 1, maps::BACKENDS));

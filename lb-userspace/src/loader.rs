@@ -19,15 +19,12 @@ use aya::{
 use lb_common::{
     hash::Seed,
     layout::Meta,
-    maps::{
-        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LAYOUT_VERSION, LISTENER_STATS, PERSISTENT,
-        PINS, POOLS, PROGRAM, REPLIES, SEED, SLOTS, TABLES, TEST_CLOCK, VIPS,
-    },
-    select::table_words,
+    maps::{LAYOUT_VERSION, PERSISTENT, PROGRAM, SEED, SLOTS, TEST_CLOCK},
 };
 
 use crate::{
     config::{Limits, XdpMode},
+    limits::entries,
     maps::{LbMaps as _, MapError, kernel::KernelMaps},
 };
 
@@ -136,25 +133,16 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let slots = limits.maglev_slots;
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
-    let tables = limits.pools * 2;
-    let names = 3 * limits.listeners + limits.pools + limits.backends;
     let mut loader = EbpfLoader::new();
-    let loader = loader
+    loader
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(SLOTS, &slots, true)
         .override_global(TEST_CLOCK, &test_clock, true)
-        .override_global(aya_log::LEVEL, &log_level, false)
-        .map_max_entries(VIPS, limits.listeners)
-        .map_max_entries(POOLS, limits.pools + 1)
-        .map_max_entries(TABLES, tables * table_words(slots))
-        .map_max_entries(BACKENDS, limits.backends + 1)
-        .map_max_entries(PINS, limits.pins)
-        .map_max_entries(FLOWS, limits.flows)
-        .map_max_entries(REPLIES, limits.flows)
-        .map_max_entries(LISTENER_STATS, limits.listeners + 1)
-        .map_max_entries(BACKEND_STATS, limits.backends + 1)
-        .map_max_entries(IDENTITIES, names);
+        .override_global(aya_log::LEVEL, &log_level, false);
+    for (map, entries) in entries(limits) {
+        loader.map_max_entries(map, entries);
+    }
     let mut ebpf = loader.load(options.object)?;
     program(&mut ebpf).and_then(Xdp::load).map_err(LoadError::Verify)?;
     Ok(Loaded { ebpf, directory: directory.to_owned() })

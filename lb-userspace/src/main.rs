@@ -1,7 +1,7 @@
 //! `holdfast`: start-up only; what the verbs do is the library's business.
 
 use std::{
-    io::{stderr, stdout},
+    io::{IsTerminal as _, stderr, stdout},
     path::Path,
     process::ExitCode,
 };
@@ -43,7 +43,12 @@ fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| {
         EnvFilter::new(if config.agent.packet_events { "info,lb_ebpf=debug" } else { "info" })
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_target(false)
+        .init();
     // The file is read again on reload, wherever the working directory is then.
     let path = path.canonicalize().with_context(|| path.display().to_string())?;
     runtime()?.block_on(agent::run(config, &path))
@@ -61,7 +66,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// The configuration, or the exit status after saying what is wrong with it or with this machine.
 /// To detach takes privileges only.
 fn accepted(path: &Path, json: bool, detaching: bool) -> Result<Config, ExitCode> {
-    let refused = |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
+    let refused =
+        |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
     let config = config::load(path).map_err(|errors| {
         refused(&errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
     })?;

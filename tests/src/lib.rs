@@ -4,11 +4,15 @@
 //! names the step.
 
 pub mod agent;
+pub mod bench;
 pub mod cleanup;
 pub mod clients;
 pub mod control;
 pub mod load;
+pub mod mount;
 pub mod netns;
+pub mod outcome;
+pub mod packet;
 pub mod servers;
 pub mod site;
 pub mod topology;

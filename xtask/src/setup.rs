@@ -5,7 +5,7 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 
 use crate::{
     packages,
@@ -60,11 +60,12 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
             bail!("{}", missing.advice());
         }
         println!("setup: installing with apt-get: {}", missing.packages.join(" "));
-        packages::install(&missing.packages).with_context(|| missing.advice())?;
+        packages::install(&missing.packages)
+            .map_err(|error| anyhow!("{error:#}\n{}", missing.advice()))?;
     }
     if missing.linker {
         println!("setup: building bpf-linker {LINKER_VERSION} (once; about a minute)");
-        install_linker().with_context(|| missing.advice())?;
+        install_linker().map_err(|error| anyhow!("{error:#}\n{}", linker_by_hand()))?;
     }
     let still = Missing::of(needs);
     if still != Missing::default() {
@@ -166,11 +167,7 @@ impl Missing {
             ));
         }
         if self.linker {
-            lines.push(format!(
-                "then: PATH={LLVM}/bin:$PATH LLVM_PREFIX={LLVM} RUSTC=/usr/bin/rustc \
-                 /usr/bin/cargo {}",
-                linker_arguments().join(" ")
-            ));
+            lines.push(linker_by_hand());
         }
         let bpf = self.linker || self.packages.iter().any(|package| COMPILER.contains(package));
         if bpf {
@@ -198,6 +195,14 @@ fn install_linker() -> anyhow::Result<()> {
     // The link of bpf-linker itself asks the first llvm-config that it meets.
     cargo.env("PATH", toolchain::with_first(&format!("{LLVM}/bin")));
     run_command(&mut cargo, "cargo install bpf-linker")
+}
+
+fn linker_by_hand() -> String {
+    format!(
+        "bpf-linker by hand: PATH={LLVM}/bin:$PATH LLVM_PREFIX={LLVM} RUSTC=/usr/bin/rustc \
+         /usr/bin/cargo {}",
+        linker_arguments().join(" ")
+    )
 }
 
 fn linker_arguments() -> [&'static str; 9] {

@@ -170,8 +170,8 @@ pub fn filter(filter: &api::Filter) -> list::Filter {
 /// A pin.
 #[must_use]
 pub fn session(session: &Session) -> wire::Session {
-    let client = Prefix::new(session.client, session.prefix)
-        .unwrap_or_else(|| Prefix::host(session.client));
+    let client =
+        Prefix::new(session.client, session.prefix).unwrap_or_else(|| Prefix::host(session.client));
     let up = u64::from(session.left.subsec_nanos() > 0);
     wire::Session {
         client,

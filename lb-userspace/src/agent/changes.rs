@@ -2,15 +2,14 @@
 
 use std::{collections::BTreeSet, fmt::Debug};
 
-use crate::config::{Agent, Config};
+use crate::config::{Agent, Backend, Config, Forward};
 
 /// Settings that differ and that a running agent cannot take on, by key.
 #[must_use]
 pub fn need_restart(old: &Agent, new: &Agent) -> Vec<String> {
     let refuse = |key: &str, differs: bool| {
-        differs.then(|| {
-            format!("agent.{key} cannot change while the agent runs: restart it for that")
-        })
+        differs
+            .then(|| format!("agent.{key} cannot change while the agent runs: restart it for that"))
     };
     [
         refuse("admin", old.admin != new.admin),
@@ -38,15 +37,6 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
         old.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
         new.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
     );
-    fn backends(
-        config: &Config,
-    ) -> impl Iterator<Item = (String, (crate::config::Backend, String, crate::config::Forward))> {
-        config.pools.iter().flat_map(|pool| {
-            pool.backends.iter().map(|backend| {
-                (backend.name.clone(), (backend.clone(), pool.name.clone(), pool.forward))
-            })
-        })
-    }
     compare("backend", &mut lines, backends(old), backends(new));
     let listeners = |config: &Config| {
         let all = config.listeners.iter().map(|listener| {
@@ -63,6 +53,15 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     };
     compare("listener", &mut lines, listeners(old).into_iter(), listeners(new).into_iter());
     lines
+}
+
+/// Each backend with what can change of it: itself, its pool and how that forwards.
+fn backends(config: &Config) -> impl Iterator<Item = (String, (Backend, String, Forward))> {
+    config.pools.iter().flat_map(|pool| {
+        pool.backends.iter().map(|backend| {
+            (backend.name.clone(), (backend.clone(), pool.name.clone(), pool.forward))
+        })
+    })
 }
 
 fn compare<T: PartialEq + Debug>(

@@ -81,9 +81,12 @@ impl Lock {
 }
 
 fn lock(path: &Path, file: File) -> Result<Flock<File>, InstanceError> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::errno::Errno::EWOULDBLOCK => InstanceError::Taken { path: path.to_owned() },
-        other => failed(path, "lock")(other.into()),
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        if error == nix::errno::Errno::EWOULDBLOCK {
+            InstanceError::Taken { path: path.to_owned() }
+        } else {
+            failed(path, "lock")(error.into())
+        }
     })
 }
 
@@ -133,8 +136,12 @@ impl State {
         let path = path(directory);
         let new = directory.join("state.json.new");
         let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&new)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             file.sync_all()?;
             fs::rename(&new, &path)?;

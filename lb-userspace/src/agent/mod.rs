@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use self::{
     instance::{Lock, State},
-    writer::{Inputs, Writer},
+    writer::{Inputs, Sweeps, Writer},
 };
 use crate::{
     api,
@@ -96,6 +96,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         netlink,
         started,
         last_reload: None,
+        sweeps: Sweeps::new(),
     };
     let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));
     info!("holdfast {} runs, {}", env!("CARGO_PKG_VERSION"), config_path.display());
@@ -103,7 +104,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let forward = tokio::spawn(forward(hang_up, reload_sender));
     let (stop_sender, stop) = oneshot::channel::<()>();
-    let served = tokio::spawn(server.serve(command_sender, async {
+    let api_task = tokio::spawn(server.serve(command_sender, async {
         // Sent or dropped: it is time to stop either way.
         drop(stop.await);
     }));
@@ -120,7 +121,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     forward.abort();
     drop(stop_sender);
     // A request under way gets its answer, or an error: the writer may be gone.
-    let _ended = tokio::time::timeout(Duration::from_secs(3), served).await;
+    let _ended = tokio::time::timeout(Duration::from_secs(3), api_task).await;
     ended
 }
 

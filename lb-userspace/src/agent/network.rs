@@ -76,7 +76,11 @@ pub(super) fn detach_others(agent: &Agent) {
 /// Brings the listeners' addresses onto the interfaces, or off where the agent is not to manage
 /// them; announces the new ones and notes them in `state`. What fails is logged, and tried again
 /// with the next call.
-pub(super) async fn place_addresses(handle: &rtnetlink::Handle, config: &Config, state: &mut State) {
+pub(super) async fn place_addresses(
+    handle: &rtnetlink::Handle,
+    config: &Config,
+    state: &mut State,
+) {
     let wanted: BTreeSet<IpAddr> = if config.agent.manage_addresses {
         config.listeners.iter().map(|listener| listener.address.ip()).collect()
     } else {

@@ -39,6 +39,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// [`SWEEP_SHARE`] times its length.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_SHARE: u32 = 20;
+/// Who asks how things stand gets numbers no older than this, if counting takes no longer than
+/// [`COUNT_WITHIN`].
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+const COUNT_WITHIN: Duration = Duration::from_millis(200);
 /// Listener addresses are looked after this often: somebody may have taken one off.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 
@@ -64,6 +68,8 @@ pub(super) struct Writer {
     pub(super) started: SystemTime,
     /// The last reload: when, and why it was refused.
     pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
+    /// When entries are counted and reclaimed.
+    pub(super) sweeps: Sweeps,
 }
 
 /// What the writer hears.
@@ -82,7 +88,6 @@ impl Writer {
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut apply_at: Option<Instant> = None;
-        let mut sweep = Sweeps::new();
         let mut addresses_at = Instant::now();
         loop {
             let apply = apply_at.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
@@ -112,7 +117,7 @@ impl Writer {
                     addresses_at = Instant::now() + ADDRESSES_EVERY;
                     self.place_addresses().await;
                 }
-                () = sleep_until(sweep.next) => sweep.step(&mut self.controller),
+                () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.controller),
             }
         }
     }
@@ -167,6 +172,7 @@ impl Writer {
     }
 
     fn status(&mut self) -> Result<wire::Status, CommandError> {
+        self.sweeps.freshen(&mut self.controller);
         let status = self.controller.status().map_err(internal)?;
         let about = answers::About {
             started: self.started,
@@ -212,12 +218,9 @@ impl Writer {
         Err(CommandError::not_found("backend", name, backends().map(|b| b.name.as_str())))
     }
 
-    fn set_intent(
-        &mut self,
-        name: &str,
-        intent: Intent,
-    ) -> Result<wire::IntentSet, CommandError> {
+    fn set_intent(&mut self, name: &str, intent: Intent) -> Result<wire::IntentSet, CommandError> {
         self.known_backend(name)?;
+        self.sweeps.freshen(&mut self.controller);
         let previous = self.controller.facts().intent.get(name).copied().unwrap_or_default();
         // On disk first: what the operator was told is done must survive a crash.
         let mut state = self.state.clone();
@@ -323,15 +326,29 @@ fn log_health(name: &str, health: &Health) {
 }
 
 /// When to sweep.
-struct Sweeps {
+pub(super) struct Sweeps {
     next: Instant,
     began: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 impl Sweeps {
     /// The first one soon: it counts what is held.
-    fn new() -> Self {
-        Self { next: Instant::now() + Duration::from_secs(1), began: None }
+    pub(super) fn new() -> Self {
+        Self { next: Instant::now() + Duration::from_secs(1), began: None, ended: None }
+    }
+
+    /// Sweeps now if the last sweep was long ago, unless the tables are so large that who asked
+    /// would wait for it.
+    fn freshen(&mut self, controller: &mut Controller<KernelMaps>) {
+        let until = Instant::now() + COUNT_WITHIN;
+        let before = self.ended;
+        if before.is_some_and(|ended| ended.elapsed() < COUNTED_WITHIN) {
+            return;
+        }
+        while self.ended == before && Instant::now() < until {
+            self.step(controller);
+        }
     }
 
     fn step(&mut self, controller: &mut Controller<KernelMaps>) {
@@ -342,6 +359,7 @@ impl Sweeps {
             Err(error) => error!("sweep: {error}"),
         }
         self.began = None;
+        self.ended = Some(Instant::now());
         let pause = (began.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
         self.next = Instant::now() + pause;
     }

@@ -3,6 +3,8 @@
 //! Owns the rules between values. A value that was already refused by itself takes no part in
 //! them, so that one mistake gives one message.
 
+use lb_common::layout::NAT_SOURCES;
+
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     hash::Hash,
@@ -146,6 +148,10 @@ fn nat_sources(pool: &PoolDraft, first_family: Option<&str>, report: &Report<'_>
             "no nat_sources",
         );
         return;
+    }
+    if let Some(source) = sources.get(NAT_SOURCES) {
+        let problem = format!("{} source addresses", sources.len());
+        source.refuse(report, problem, format!("up to {NAT_SOURCES} in a pool"));
     }
     let twice = |line| format!("address already used in line {line}");
     let keyed = sources.iter().map(|found| (found.value, found.clone()));

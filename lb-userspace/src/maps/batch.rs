@@ -46,7 +46,7 @@ pub(super) fn lookup<K: Pod, V: Pod>(
         match lookup_once(map, from, count) {
             // A bucket holds more entries than were asked for.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && count < 1 << 20 => {
-                count *= 2
+                count *= 2;
             }
             other => return other,
         }

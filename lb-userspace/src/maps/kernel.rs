@@ -78,9 +78,10 @@ fn open<T: TryFrom<Map, Error = AyaError>>(
 }
 
 fn failed(operation: &'static str, map: &'static str, error: AyaError) -> MapError {
-    let source = match error {
-        AyaError::SyscallError(syscall) => syscall.io_error,
-        other => io::Error::other(other),
+    let source = if let AyaError::SyscallError(syscall) = error {
+        syscall.io_error
+    } else {
+        io::Error::other(error)
     };
     MapError { operation, map, source }
 }

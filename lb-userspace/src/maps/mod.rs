@@ -1,9 +1,9 @@
 //! The data path's tables as the agent sees them. Nothing above this trait knows of BPF.
 
 mod batch;
-pub mod kernel;
 pub mod dump;
 pub mod fake;
+pub mod kernel;
 
 use lb_common::layout::{
     Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,

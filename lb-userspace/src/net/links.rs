@@ -58,14 +58,15 @@ pub async fn xdp_mode(handle: &Handle, name: &str) -> Result<Option<&'static str
     let mut answer = handle.link().get().match_name(name.to_owned()).execute();
     let message = answer.try_next().await.map_err(Error::request(format!("look at {name}")))?;
     let attributes = message.map(|message| message.attributes).unwrap_or_default();
-    let xdp = attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(parts) => Some(parts),
-        _ => None,
-    });
-    let attached = xdp.unwrap_or_default().into_iter().find_map(|part| match part {
-        LinkXdp::Attached(attached) => Some(attached),
-        _ => None,
-    });
+    let mut attached = None;
+    for attribute in attributes {
+        let LinkAttribute::Xdp(parts) = attribute else { continue };
+        for part in parts {
+            if let LinkXdp::Attached(how) = part {
+                attached = Some(how);
+            }
+        }
+    }
     Ok(match attached {
         Some(XdpAttached::Driver) => Some("native"),
         Some(XdpAttached::SocketBuffer) => Some("generic"),

@@ -1,0 +1,129 @@
+//! The real program on maps of a test's own: a scene is set, packets go in, outcomes come out.
+
+mod program;
+mod scene;
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, MapData};
+use lb_common::layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey};
+use lb_userspace::{
+    config::Limits,
+    loader::Loaded,
+    maps::{Cursor, LbMaps as _, kernel::KernelMaps},
+};
+
+use crate::mount::Mount;
+
+pub use program::SHORTEST;
+pub use scene::{NAT_SOURCE_V4, NAT_SOURCE_V6, SEED, SETTINGS, backend_mac, hop, socket};
+
+/// A second, in nanoseconds.
+pub const S: u64 = 1_000_000_000;
+
+/// Where the test's clock begins: late enough that nothing is younger than zero.
+pub const START: u64 = 1_000_000 * S;
+
+/// The program, its maps and its clock.
+///
+/// Rows of maps that a test changes are kept here as well, so that it can say what changes.
+pub struct Bench {
+    /// The maps.
+    pub maps: KernelMaps,
+    limits: Limits,
+    program: Loaded,
+    clock: Array<MapData, u64>,
+    now_ns: u64,
+    vips: BTreeMap<VipKey, Vip>,
+    pools: BTreeMap<u32, Pool>,
+    backends: BTreeMap<u32, Backend>,
+    counters: Vec<[u64; lb_common::event::EVENTS]>,
+    // The last to go: what is above is in it.
+    mount: Mount,
+}
+
+impl Bench {
+    /// All pins.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn pins(&self) -> BTreeMap<PinKey, Pin> {
+        self.scan(|maps, cursor| maps.scan_pins(cursor))
+    }
+
+    /// All flows.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
+        self.scan(|maps, cursor| maps.scan_flows(cursor))
+    }
+
+    /// All entries for answers.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn replies(&self) -> BTreeMap<FlowKey, Reply> {
+        self.scan(|maps, cursor| maps.scan_replies(cursor))
+    }
+
+    fn scan<K: Ord, V, E: std::fmt::Debug>(
+        &self,
+        next: impl Fn(&KernelMaps, &mut Cursor) -> Result<Vec<(K, V)>, E>,
+    ) -> BTreeMap<K, V> {
+        let mut cursor = Cursor::default();
+        let mut all = BTreeMap::new();
+        while !cursor.done {
+            all.extend(next(&self.maps, &mut cursor).expect("a scan"));
+        }
+        all
+    }
+
+    /// The only pin.
+    ///
+    /// # Panics
+    ///
+    /// When there are more, or none.
+    #[must_use]
+    pub fn pin(&self) -> Pin {
+        let pins = self.pins();
+        assert_eq!(pins.len(), 1, "one pin: {pins:?}");
+        pins.into_values().next().expect("one pin")
+    }
+
+    /// Deletes all flows, as evictions would.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn forget_flows(&mut self) {
+        let keys: Vec<_> = self.flows().into_keys().collect();
+        self.maps.remove_flows(&keys).expect("flows removed");
+    }
+
+    /// Deletes all entries for answers, as evictions would.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn forget_replies(&mut self) {
+        let keys: Vec<_> = self.replies().into_keys().collect();
+        self.maps.remove_replies(&keys).expect("replies removed");
+    }
+
+    /// Deletes all pins, as evictions would.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn forget_pins(&mut self) {
+        let keys: Vec<_> = self.pins().into_keys().collect();
+        self.maps.remove_pins(&keys).expect("pins removed");
+    }
+}

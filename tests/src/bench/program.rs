@@ -1,0 +1,188 @@
+//! Loading the program and running packets through it (`BPF_PROG_TEST_RUN`).
+
+use std::collections::BTreeMap;
+
+use aya::{
+    maps::{Array, MapData},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{event::Event, maps};
+use lb_userspace::{
+    config::Limits,
+    loader::{self, Loaded},
+    maps::LbMaps as _,
+    object::OBJECT,
+};
+
+use super::{Bench, SEED, SETTINGS, START};
+use crate::{
+    mount::Mount,
+    outcome::{Outcome, Verdict},
+    packet::Frame,
+};
+
+/// The kernel hands a program no less than an Ethernet header.
+pub const SHORTEST: usize = 14;
+
+/// A page, less what the kernel keeps of it before and after the packet.
+const LONGEST: usize = 3520;
+
+impl Bench {
+    /// Small maps, and nothing in them but idle times.
+    ///
+    /// # Panics
+    ///
+    /// When the program cannot be loaded; without root.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it is an act, not a value")]
+    pub fn new() -> Self {
+        Self::sized(1024)
+    }
+
+    /// With room for so many pins and flows, or more where the machine has many CPUs: each keeps
+    /// free entries of its own.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn sized(entries: u32) -> Self {
+        let cpus = u32::try_from(aya::util::nr_cpus().expect("CPUs counted")).expect("a few CPUs");
+        let entries = entries.max(512 * cpus);
+        let limits = Limits {
+            pins: entries,
+            flows: entries,
+            listeners: 16,
+            backends: 64,
+            pools: 4,
+            maglev_slots: 251,
+        };
+        let mount = Mount::new();
+        let (program, clock) = load(&mount, &limits);
+        let mut maps = program.maps().expect("maps opened");
+        maps.set_meta(&loader::meta(&limits)).expect("meta written");
+        maps.set_settings(&SETTINGS).expect("settings written");
+        let rows = limits.listeners as usize + 1;
+        let mut bench = Self {
+            maps,
+            program,
+            clock,
+            now_ns: 0,
+            vips: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            counters: vec![[0; lb_common::event::EVENTS]; rows],
+            limits,
+            mount,
+        };
+        bench.at(START);
+        bench
+    }
+
+    /// Loads the program anew over the maps, as a restarted agent does.
+    ///
+    /// # Panics
+    ///
+    /// When the program cannot be loaded.
+    pub fn reload(&mut self) {
+        let (program, clock) = load(&self.mount, &self.limits);
+        self.maps = program.maps().expect("maps opened");
+        self.program = program;
+        self.clock = clock;
+        self.at(self.now_ns);
+    }
+
+    /// The time, in nanoseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Sets the clock.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn at(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.clock.set(0, now_ns, 0).expect("clock set");
+    }
+
+    /// Sets the clock forward.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn pass(&mut self, ns: u64) {
+        self.at(self.now_ns + ns);
+    }
+
+    /// Runs a packet through the program, as if it came in by the loopback interface.
+    ///
+    /// # Panics
+    ///
+    /// When what must hold of every packet does not; see [`Outcome`].
+    pub fn send(&mut self, frame: &Frame) -> Outcome {
+        self.run(&frame.build())
+    }
+
+    /// The same of bytes that may be none.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::send`], and for a length that the kernel does not take.
+    pub fn run(&mut self, bytes: &[u8]) -> Outcome {
+        assert!((SHORTEST..=LONGEST).contains(&bytes.len()), "{} bytes", bytes.len());
+        let mut out = vec![0; LONGEST + 256];
+        let program: &Xdp = self
+            .program
+            .ebpf
+            .program(maps::PROGRAM)
+            .expect("the program")
+            .try_into()
+            .expect("an XDP program");
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(bytes),
+                data_out: Some(&mut out),
+                ..TestRunOptions::new()
+            })
+            .expect("a test run");
+        out.truncate(result.data_size_out as usize);
+        let outcome = Outcome {
+            verdict: Verdict::from_code(result.return_value),
+            bytes: out,
+            counted: self.newly_counted(),
+        };
+        outcome.check_invariants(bytes);
+        outcome
+    }
+
+    fn newly_counted(&mut self) -> Vec<(u32, Event)> {
+        let mut counted = Vec::new();
+        for row in 0..=u32::try_from(self.vips.len()).expect("a few") {
+            let now = self.maps.listener_counters(row).expect("counters read").events;
+            let before = &mut self.counters[row as usize];
+            for event in Event::ALL {
+                let more = now[event as usize] - before[event as usize];
+                counted.extend((0..more).map(|_| (row, event)));
+            }
+            *before = now;
+        }
+        counted
+    }
+}
+
+fn load(mount: &Mount, limits: &Limits) -> (Loaded, Array<MapData, u64>) {
+    let mut program = loader::load(&loader::Options {
+        object: OBJECT,
+        directory: &mount.instance(),
+        limits,
+        seed: SEED,
+        packet_events: false,
+        test_clock: true,
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    let clock = program.ebpf.take_map(maps::CLOCK).expect("a clock");
+    (program, clock.try_into().expect("an array of words"))
+}

@@ -1,0 +1,256 @@
+//! Who is there: pools, backends, tables, listeners.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::{
+    address::Address,
+    hash::Seed,
+    layout::{Backend, BackendState, Forward, Hop, Pool, Protocol, Refresh, Settings, Vip, VipKey},
+    pin::refresh_step_ns,
+};
+use lb_userspace::maps::LbMaps as _;
+
+use super::{Bench, S};
+use crate::{outcome::Outcome, packet::BALANCER_MAC};
+
+/// The tests' seed.
+pub const SEED: Seed = Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+
+/// The tests' idle times.
+pub const SETTINGS: Settings = Settings {
+    tcp_established_ns: 7440 * S,
+    tcp_transitory_ns: 240 * S,
+    tcp_time_wait_ns: 60 * S,
+    stateless_ns: 300 * S,
+};
+
+/// NAT sources of a new backend.
+pub const NAT_SOURCE_V4: [u8; 4] = [10, 0, 0, 254];
+/// NAT sources of a new backend.
+pub const NAT_SOURCE_V6: [u16; 8] = [0xfd00, 0, 0, 0, 0, 0, 0, 0xfe];
+
+/// The MAC of that backend.
+#[must_use]
+pub fn backend_mac(id: u32) -> [u8; 6] {
+    let [.., high, low] = id.to_be_bytes();
+    [2, 0, 0, 1, high, low]
+}
+
+/// A way to that backend by that interface, with these VLAN tags.
+///
+/// # Panics
+///
+/// With more than two tags.
+#[must_use]
+pub fn hop(id: u32, interface: u32, tags: &[(u16, u16)]) -> Hop {
+    let mut vlan_be = [[0; 2]; 2];
+    for (to, (tpid, tci)) in vlan_be.iter_mut().zip(tags) {
+        *to = [tpid.to_be(), tci.to_be()];
+    }
+    Hop {
+        interface,
+        to: backend_mac(id),
+        from: BALANCER_MAC,
+        vlan_be,
+        vlans: u32::try_from(tags.len()).expect("a few"),
+        pad: 0,
+    }
+}
+
+/// An address and port from text.
+///
+/// # Panics
+///
+/// When it is none.
+#[must_use]
+pub fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+impl Bench {
+    /// A new pool, with an empty table.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn pool(&mut self, forward: Forward) -> u32 {
+        let id = u32::try_from(self.pools.len()).expect("a few") + 1;
+        let _new = self.pools.insert(id, Pool { table: 0, forward: forward.code(), pad: [0; 3] });
+        self.maps.set_pool(id, &self.pools[&id]).expect("pool written");
+        id
+    }
+
+    /// A new backend that is ready, behind the loopback interface, at `address`; port 0: the one
+    /// that the client asked for.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn backend(&mut self, pool: u32, address: &str) -> u32 {
+        let address = socket(address);
+        let id = u32::try_from(self.backends.len()).expect("a few") + 1;
+        let nat_source = match address.ip() {
+            IpAddr::V4(_) => IpAddr::from(NAT_SOURCE_V4),
+            IpAddr::V6(_) => IpAddr::from(NAT_SOURCE_V6),
+        };
+        let mut backend = Backend {
+            address: address.ip().into(),
+            hop: hop(id, 1, &[]),
+            nat_source_count: 1,
+            generation: 1,
+            flows_since: 1,
+            pool,
+            port_be: address.port().to_be(),
+            state: BackendState::Ready.code(),
+            ..Backend::default()
+        };
+        backend.nat_sources[0] = nat_source.into();
+        let _new = self.backends.insert(id, backend);
+        self.maps.set_backend(id, &backend).expect("backend written");
+        id
+    }
+
+    /// Gives the pool a new table, in which the members follow one another slot by slot; of none
+    /// an empty one.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn table(&mut self, pool: u32, members: &[u32]) {
+        let members: Vec<_> =
+            members.iter().map(|id| u16::try_from(*id).expect("a short id")).collect();
+        let slots = self.limits.maglev_slots as usize;
+        let table: Vec<u16> = members.iter().copied().cycle().take(slots).collect();
+        self.slots(pool, &table);
+    }
+
+    /// Gives the pool that table.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn slots(&mut self, pool: u32, table: &[u16]) {
+        let row = self.pools.get_mut(&pool).expect("a pool");
+        let other = if row.table == 2 * pool { 2 * pool - 1 } else { 2 * pool };
+        row.table = if table.is_empty() { 0 } else { other };
+        if !table.is_empty() {
+            self.maps.write_table(other, table).expect("table written");
+        }
+        self.maps.set_pool(pool, row).expect("pool written");
+    }
+
+    /// A new listener with pins of its own that last `timeout_ns`; 0: no persistence.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn listener(
+        &mut self,
+        protocol: Protocol,
+        address: &str,
+        pool: u32,
+        timeout_ns: u64,
+    ) -> VipKey {
+        let address = socket(address);
+        let key = VipKey {
+            address: address.ip().into(),
+            port_be: address.port().to_be(),
+            protocol: protocol.code(),
+            pad: 0,
+        };
+        let listener = u32::try_from(self.vips.len()).expect("a few") + 1;
+        let vip = Vip {
+            timeout_ns,
+            max_lifetime_ns: 0,
+            refresh_ns: refresh_step_ns(if timeout_ns == 0 { S } else { timeout_ns }),
+            client_mask: Address::mask(128),
+            listener,
+            pool,
+            scope: if timeout_ns == 0 { 0 } else { listener },
+            refresh: Refresh::Activity.code(),
+            pad: [0; 3],
+        };
+        let _new = self.vips.insert(key, vip);
+        self.maps.set_vip(&key, &vip).expect("VIP written");
+        key
+    }
+
+    /// Changes a listener.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn change_vip(&mut self, key: VipKey, change: impl FnOnce(&mut Vip)) {
+        let vip = self.vips.get_mut(&key).expect("a listener");
+        change(vip);
+        self.maps.set_vip(&key, vip).expect("VIP written");
+    }
+
+    /// Changes a backend.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn change_backend(&mut self, id: u32, change: impl FnOnce(&mut Backend)) {
+        let backend = self.backends.get_mut(&id).expect("a backend");
+        change(backend);
+        self.maps.set_backend(id, backend).expect("backend written");
+    }
+
+    /// Changes a backend's state only.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn state(&mut self, id: u32, state: BackendState) {
+        self.change_backend(id, |backend| backend.state = state.code());
+    }
+
+    /// A backend comes back: another life, ready.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn back(&mut self, id: u32) {
+        self.change_backend(id, |backend| {
+            backend.generation += 1;
+            backend.flows_since = backend.generation;
+            backend.state = BackendState::Ready.code();
+        });
+    }
+
+    /// Below that time, invalid entries are being reclaimed (P7); 0: none are.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn reclaim_before(&mut self, before_ns: u64) {
+        let reclaim = lb_common::layout::Reclaim { before_ns, ..Default::default() };
+        self.maps.set_reclaim(&reclaim).expect("mark written");
+    }
+
+    /// A backend's record.
+    #[must_use]
+    pub fn record(&self, id: u32) -> Backend {
+        self.backends[&id]
+    }
+
+    /// A listener's record.
+    #[must_use]
+    pub fn vip(&self, key: VipKey) -> Vip {
+        self.vips[&key]
+    }
+
+    /// The backend that a packet was sent to.
+    ///
+    /// # Panics
+    ///
+    /// When it was sent to none.
+    #[must_use]
+    pub fn chosen(&self, outcome: &Outcome) -> u32 {
+        assert_eq!(outcome.fate(), lb_common::event::Event::Forwarded, "{outcome}");
+        let to: [u8; 6] = outcome.bytes[..6].try_into().expect("a MAC");
+        let found = self.backends.iter().find(|(_, backend)| backend.hop.to == to);
+        *found.unwrap_or_else(|| panic!("sent to no backend: {outcome}")).0
+    }
+}

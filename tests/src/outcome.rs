@@ -1,0 +1,153 @@
+//! What became of one packet, and what must hold of every one.
+
+use std::fmt;
+
+use lb_common::event::{Event, EventKind};
+
+use crate::packet::{Parsed, parse};
+
+/// What the program did with the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// `XDP_ABORTED`.
+    Aborted,
+    /// `XDP_DROP`.
+    Drop,
+    /// `XDP_PASS`.
+    Pass,
+    /// `XDP_TX`: out by the interface that it came in by.
+    Tx,
+    /// `XDP_REDIRECT`: out by another one.
+    Redirect,
+}
+
+impl Verdict {
+    /// By the number that the program returned.
+    ///
+    /// # Panics
+    ///
+    /// When it is none of XDP's.
+    #[must_use]
+    pub fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Aborted,
+            1 => Self::Drop,
+            2 => Self::Pass,
+            3 => Self::Tx,
+            4 => Self::Redirect,
+            other => panic!("the program returned {other}"),
+        }
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The packet as the program left it.
+    pub bytes: Vec<u8>,
+    /// What was counted: row of `LISTENER_STATS` and event, by row and code.
+    pub counted: Vec<(u32, Event)>,
+}
+
+impl Outcome {
+    /// The events, by code.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let mut events: Vec<_> = self.counted.iter().map(|(_, event)| *event).collect();
+        events.sort_unstable();
+        events
+    }
+
+    /// Was that counted?
+    #[must_use]
+    pub fn has(&self, event: Event) -> bool {
+        self.counted.iter().any(|(_, counted)| *counted == event)
+    }
+
+    /// The one event that says what became of the packet.
+    ///
+    /// # Panics
+    ///
+    /// When it is not one.
+    #[must_use]
+    pub fn fate(&self) -> Event {
+        let fates: Vec<_> =
+            self.events().into_iter().filter(|event| event.kind() != EventKind::Noted).collect();
+        match fates[..] {
+            [fate] => fate,
+            _ => panic!("a packet has one fate, not {fates:?}: {self}"),
+        }
+    }
+
+    /// The packet sent.
+    ///
+    /// # Panics
+    ///
+    /// When it is no packet.
+    #[must_use]
+    pub fn parsed(&self) -> Parsed {
+        parse(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// What must hold of every packet, whatever it was.
+    ///
+    /// One fate is counted and agrees with the verdict; what is passed up is unchanged; what is
+    /// sent is a whole packet, and its checksums are right if those of `sent` were.
+    pub(crate) fn check_invariants(&self, sent: &[u8]) {
+        let fate = self.fate();
+        let agrees = match fate.kind() {
+            EventKind::Sent => matches!(self.verdict, Verdict::Tx | Verdict::Redirect),
+            EventKind::Passed => self.verdict == Verdict::Pass,
+            EventKind::Dropped => self.verdict == Verdict::Drop,
+            EventKind::Noted => false,
+        };
+        assert!(agrees, "{self}, of {}", describe(sent));
+        assert!(
+            fate != Event::DropInternal,
+            "the program met what cannot be: {self}, of {}",
+            describe(sent)
+        );
+        match fate.kind() {
+            EventKind::Passed => {
+                assert_eq!(self.bytes, sent, "passed up, and changed: {self}");
+            }
+            EventKind::Sent => {
+                let before = parse(sent)
+                    .unwrap_or_else(|error| panic!("garbage forwarded ({error}): {sent:02x?}"));
+                let after = self.parsed();
+                let of = describe(sent);
+                assert!(after.ip_sum_right || !before.ip_sum_right, "IP checksum: {self}, of {of}");
+                assert!(
+                    after.transport_sum_right || !before.transport_sum_right,
+                    "TCP or UDP checksum: {self}, of {of}"
+                );
+                assert!(after.frame.ttl > 0, "TTL 0 sent: {self}, of {of}");
+            }
+            EventKind::Dropped | EventKind::Noted => {}
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, counted {:?}: {}", self.verdict, self.counted, describe(&self.bytes))
+    }
+}
+
+/// A packet in one line, or its bytes when it is none.
+#[must_use]
+pub fn describe(bytes: &[u8]) -> String {
+    match parse(bytes) {
+        Ok(parsed) => {
+            let sums = if parsed.ip_sum_right && parsed.transport_sum_right {
+                ""
+            } else {
+                " CHECKSUM WRONG"
+            };
+            format!("{}{sums}", parsed.frame)
+        }
+        Err(error) => format!("{} bytes ({error}): {bytes:02x?}", bytes.len()),
+    }
+}
