@@ -4,3 +4,4 @@ pub mod bench;
 pub mod mount;
 pub mod outcome;
 pub mod packet;
+pub mod site;

@@ -38,6 +38,7 @@ pub struct Bench {
     pools: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
     counters: Vec<[u64; lb_common::event::EVENTS]>,
+    rows: Vec<u32>,
     // The last to go: what is above is in it.
     mount: Mount,
 }

@@ -171,6 +171,7 @@ impl Bench {
             pad: [0; 3],
         };
         let _new = self.vips.insert(key, vip);
+        self.rows.push(listener);
         self.maps.set_vip(&key, &vip).expect("VIP written");
         key
     }
