@@ -98,6 +98,26 @@ impl Bench {
         pins.into_values().next().expect("one pin")
     }
 
+    /// How many pins there is room for, and as many flows.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.limits.pins as usize
+    }
+
+    /// Back to the start: no pins, no flows, no sweep, the clock where it began. Listeners, pools
+    /// and backends stay.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn reset(&mut self) {
+        self.forget_flows();
+        self.forget_replies();
+        self.forget_pins();
+        self.reclaim_before(0);
+        self.at(START);
+    }
+
     /// Deletes all flows, as evictions would.
     ///
     /// # Panics
