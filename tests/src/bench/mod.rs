@@ -5,7 +5,7 @@ mod scene;
 
 use std::collections::BTreeMap;
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey};
 use lb_userspace::{
     config::Limits,
@@ -116,6 +116,19 @@ impl Bench {
         self.forget_pins();
         self.reclaim_before(0);
         self.at(START);
+    }
+
+    /// Writes an entry for answers, as if a flow had made it.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be opened or written.
+    pub fn put_reply(&mut self, key: &FlowKey, reply: &Reply) {
+        let path = self.mount.instance().join(lb_common::maps::REPLIES);
+        let data = MapData::from_pin(path).expect("replies opened");
+        let mut map =
+            HashMap::<_, FlowKey, Reply>::try_from(Map::LruHashMap(data)).expect("an LRU map");
+        map.insert(key, reply, 0).expect("a reply written");
     }
 
     /// Deletes all flows, as evictions would.

@@ -62,7 +62,10 @@ fn client(rng: &mut Rng, world: &World) -> Action {
 fn backend(rng: &mut Rng, world: &World) -> Action {
     let flags = [SYN | ACK, ACK, ACK, FIN | ACK, RST][rng.usize(..5)];
     let known: Vec<_> = world.model.replies.keys().collect();
-    let key = match known.get(rng.usize(..known.len() + 2)) {
+    // Of two the one that was seen last: most are of flows long over.
+    let some = [rng.usize(..known.len() + 2), rng.usize(..known.len() + 2)];
+    let some = some.into_iter().filter_map(|at| known.get(at));
+    let key = match some.max_by_key(|key| world.model.replies[*key].seen) {
         Some(key) => **key,
         None => (socket("10.0.0.4:80"), rng.u16(1000..33_000), rng.bool()),
     };
@@ -114,7 +117,7 @@ fn time(rng: &mut Rng, world: &World) -> u64 {
 
 fn control(rng: &mut Rng, world: &World) -> Action {
     let id = rng.u32(1..=8);
-    match rng.u8(..14) {
+    match rng.u8(..17) {
         0 => Action::State(id, State::Draining, false),
         1 => Action::State(id, State::Evacuating, false),
         2 => Action::State(id, State::Down, rng.bool()),
@@ -124,7 +127,7 @@ fn control(rng: &mut Rng, world: &World) -> Action {
             let pool = rng.u32(1..=3);
             let mut members = world.members_of(pool);
             rng.shuffle(&mut members);
-            members.truncate(rng.usize(..=members.len()));
+            members.truncate(rng.usize(..=members.len()).max(rng.usize(..3)));
             if rng.u8(..4) == 0 {
                 members.push(0);
             }
@@ -141,7 +144,7 @@ fn control(rng: &mut Rng, world: &World) -> Action {
             Action::Persistence(index, timeout, max, refresh[rng.usize(..3)])
         }
         11 => Action::Mark(world.model.now.saturating_sub(rng.u64(..100 * S))),
-        12 => Action::Mark(0),
+        12..16 => Action::Mark(0),
         _ => Action::Forget(rng.u8(..3)),
     }
 }
