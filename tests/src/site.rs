@@ -39,6 +39,10 @@ pub fn site() -> Bench {
 }
 
 /// The backend of that pool of [`site`].
+///
+/// # Panics
+///
+/// Never: all pools are there.
 #[must_use]
 pub fn backend_of(forward: Forward, v6: bool) -> u32 {
     let index = WAYS.iter().position(|way| *way == (forward, v6)).expect("one of all");

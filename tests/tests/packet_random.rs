@@ -18,7 +18,7 @@ const SEED: u64 = 0x486f_6c64_6661_7374;
 fn rng() -> Rng {
     let given = env::var("HOLDFAST_RANDOM_SEED").ok().map(|text| text.parse().expect("a number"));
     let seed = given.unwrap_or(SEED);
-    println!("HOLDFAST_RANDOM_SEED={seed}");
+    eprintln!("HOLDFAST_RANDOM_SEED={seed}");
     Rng::with_seed(seed)
 }
 

@@ -51,7 +51,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn pins(&self) -> BTreeMap<PinKey, Pin> {
-        self.scan(|maps, cursor| maps.scan_pins(cursor))
+        self.scan(KernelMaps::scan_pins)
     }
 
     /// All flows.
@@ -61,7 +61,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
-        self.scan(|maps, cursor| maps.scan_flows(cursor))
+        self.scan(KernelMaps::scan_flows)
     }
 
     /// All entries for answers.
@@ -71,7 +71,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn replies(&self) -> BTreeMap<FlowKey, Reply> {
-        self.scan(|maps, cursor| maps.scan_replies(cursor))
+        self.scan(KernelMaps::scan_replies)
     }
 
     fn scan<K: Ord, V, E: std::fmt::Debug>(

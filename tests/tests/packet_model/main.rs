@@ -125,7 +125,7 @@ fn control(rng: &mut Rng, world: &World) -> Action {
         4..7 => Action::Back(id),
         7 | 8 => {
             let pool = rng.u32(1..=3);
-            let mut members = world.members_of(pool);
+            let mut members = World::members_of(pool);
             rng.shuffle(&mut members);
             members.truncate(rng.usize(..=members.len()).max(rng.usize(..3)));
             if rng.u8(..4) == 0 {
@@ -207,7 +207,7 @@ fn the_program_does_what_the_model_says() {
         result.unwrap_or_else(|error| panic!("{error}"));
     }
     world.compare().unwrap_or_else(|error| panic!("{error}"));
-    println!("{:?}", world.met);
+    eprintln!("{:?}", world.met);
     if steps >= 20_000 {
         for event in REACHED {
             assert!(world.met.contains_key(&event), "{event:?} was never met: {:?}", world.met);

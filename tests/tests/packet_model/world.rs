@@ -85,7 +85,7 @@ impl World {
             world.listen(tcp, address, pool, scope, prefix);
         }
         for pool in 1..=3 {
-            world.table(pool, &world.members_of(pool));
+            world.table(pool, &Self::members_of(pool));
         }
         world
     }
@@ -113,7 +113,7 @@ impl World {
         });
     }
 
-    pub(crate) fn members_of(&self, pool: u32) -> Vec<u16> {
+    pub(crate) fn members_of(pool: u32) -> Vec<u16> {
         (1..).zip(MEMBERS).filter(|(_, (of, _))| *of == pool).map(|(id, _)| id).collect()
     }
 
@@ -133,6 +133,7 @@ impl World {
             None => Frame::udp(five.0, to),
         };
         let outcome = self.send(&frame);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
             Event::Forwarded => Fate::To(self.bench.chosen(&outcome)),
             Event::ResetSent => Fate::Reset,
@@ -156,7 +157,7 @@ impl World {
             Fate::To(_) if (sent.source, sent.destination) != (five.0, to) => {
                 return Err(format!("translated: {outcome}"));
             }
-            _ => {}
+            Fate::To(_) | Fate::Reset | Fate::Gone | Fate::NoBackend => {}
         }
         Ok(())
     }
@@ -169,6 +170,7 @@ impl World {
             None => Frame::udp(key.0, to),
         };
         let outcome = self.send(&frame);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
             Event::Replied => Back::To(outcome.parsed().frame.destination),
             Event::PassStaleReply => Back::Stale,

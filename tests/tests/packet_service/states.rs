@@ -1,110 +1,26 @@
-//! Flows and backends' states, rule by rule of the persistence contract: P6 and P9.
-//!
-//! As in `packet_pins`: clients are pinned to A, then the pool's table is all B.
-
-use std::net::SocketAddr;
+//! What a flow outlasts (P6), and what each state of a backend does (P9).
 
 use lb_common::{
     event::Event,
-    layout::{BackendRef, BackendState, Forward, ON_DOWN_KEEP, Protocol, VipKey},
+    layout::{BackendRef, BackendState, Forward, ON_DOWN_KEEP},
     pin::refresh_step_ns,
 };
 use tests::{
-    bench::{Bench, S, START, socket},
-    outcome::{Outcome, Verdict},
-    packet::{ACK, FIN, Frame, PSH, QINQ, RST, SYN, Transport, VLAN},
+    bench::S,
+    packet::{ACK, PSH, SYN},
 };
 
-const VIP: [&str; 2] = ["203.0.113.10:80", "[2001:db8:f::10]:80"];
-const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8:1::1"];
+use crate::scene::{SHAPES, Scene, scene};
 
-/// One client with a TCP flow under way and a UDP flow, both on A and pinned; the table is all B.
-struct Scene {
-    bench: Bench,
-    pool: u32,
-    keys: [VipKey; 2],
-    a: u32,
-    b: u32,
-    v6: bool,
-    port: u16,
-}
-
-fn scene(forward: Forward, v6: bool) -> Scene {
-    let mut bench = Bench::new();
-    let pool = bench.pool(forward);
-    let [a, b] = if v6 { ["[fd00::11]:0", "[fd00::12]:0"] } else { ["10.0.0.11:0", "10.0.0.12:0"] }
-        .map(|address| bench.backend(pool, address));
-    let keys = [Protocol::Tcp, Protocol::Udp]
-        .map(|protocol| bench.listener(protocol, VIP[usize::from(v6)], pool, 60 * S));
-    let mut scene = Scene { bench, pool, keys, a, b, v6, port: 1000 };
-    scene.again();
-    scene
-}
-
-impl Scene {
-    fn again(&mut self) {
-        self.bench.reset();
-        let (a, b) = (self.a, self.b);
-        for id in [a, b] {
-            self.bench.change_backend(id, |backend| {
-                backend.state = BackendState::Ready.code();
-                backend.generation = 1;
-                backend.flows_since = 1;
-                backend.flags = 0;
-            });
-        }
-        self.bench.table(self.pool, &[a]);
-        for packet in [self.segment(1, SYN), self.segment(1, ACK), self.datagram(1)] {
-            assert_eq!(self.to(&packet), a);
-        }
-        self.bench.table(self.pool, &[b]);
-    }
-
-    /// A TCP segment from that port of the client's.
-    fn segment(&self, port: u16, flags: u8) -> Frame {
-        Frame::tcp(self.client(port), socket(VIP[usize::from(self.v6)]), flags)
-    }
-
-    /// A UDP datagram likewise.
-    fn datagram(&self, port: u16) -> Frame {
-        Frame::udp(self.client(port), socket(VIP[usize::from(self.v6)]))
-    }
-
-    fn client(&self, port: u16) -> SocketAddr {
-        (CLIENT[usize::from(self.v6)].parse::<std::net::IpAddr>().expect("an address"), port).into()
-    }
-
-    /// The backend that the packet gets.
-    fn to(&mut self, packet: &Frame) -> u32 {
-        let outcome = self.bench.send(packet);
-        self.bench.chosen(&outcome)
-    }
-
-    /// The backends that a new TCP flow and a new UDP flow of the pinned client get.
-    fn new_flows(&mut self) -> [u32; 2] {
-        self.port += 1;
-        let packets = [self.segment(self.port, SYN), self.datagram(self.port)];
-        packets.map(|packet| self.to(&packet))
-    }
-
-    /// A new client's.
-    fn new_client(&mut self) -> u32 {
-        let mut packet = self.segment(7, SYN);
-        let other = if self.v6 { "2001:db8:2::2" } else { "198.51.100.2" };
-        packet.source.set_ip(other.parse().expect("an address"));
-        self.to(&packet)
-    }
-}
-
-const SHAPES: [(Forward, bool); 4] =
-    [(Forward::Dsr, false), (Forward::Dsr, true), (Forward::Nat, false), (Forward::Nat, true)];
+/// What happened, and what to do for it.
+type Change<'a> = (&'a str, &'a dyn Fn(&mut Scene));
 
 #[test]
 fn p6_a_flow_stays_whatever_happens_to_pin_weights_pool_or_table() {
     for (forward, v6) in SHAPES {
         let mut scene = scene(forward, v6);
         let (pool, a, b) = (scene.pool, scene.a, scene.b);
-        let changes: [(&str, &dyn Fn(&mut Scene)); 9] = [
+        let changes: [Change<'_>; 9] = [
             ("the table was swapped", &|_| {}),
             ("and again", &|scene| scene.bench.table(pool, &[b, b, b])),
             ("the table is empty", &|scene| scene.bench.table(pool, &[])),
@@ -279,118 +195,6 @@ fn p9_a_syn_on_a_gone_backend_begins_a_new_flow() {
         let ack = scene.segment(1, ACK);
         assert_eq!(scene.to(&ack), b);
     }
-}
-
-/// The reset that answers `packet`, by RFC 9293, 3.10.7.1, written down independently.
-fn reset_for(packet: &Frame) -> Frame {
-    let Transport::Tcp { flags, sequence, acknowledgement, .. } = packet.transport else {
-        panic!("a reset for UDP");
-    };
-    let occupied = u32::try_from(packet.payload.len()).expect("short")
-        + u32::from(flags & SYN != 0)
-        + u32::from(flags & FIN != 0);
-    let (flags, sequence, acknowledgement) = if flags & ACK != 0 {
-        (RST, acknowledgement, 0)
-    } else {
-        (RST | ACK, 0, sequence.wrapping_add(occupied))
-    };
-    let transport =
-        Transport::Tcp { flags, sequence, acknowledgement, window: 0, options: Vec::new() };
-    Frame {
-        transport,
-        tos: 0,
-        label: if packet.v6() { 0 } else { 0x4000 },
-        ttl: 64,
-        payload: Vec::new(),
-        trailer: Vec::new(),
-        ..packet.clone().turned()
-    }
-}
-
-fn check_reset(packet: &Frame, outcome: &Outcome) {
-    assert_eq!(outcome.events(), [Event::ResetSent], "{packet}: {outcome}");
-    assert_eq!(outcome.verdict, Verdict::Tx, "{packet}: {outcome}");
-    let want = reset_for(packet);
-    let got = outcome.parsed().frame;
-    assert_eq!(outcome.bytes, want.build(), "{packet}:\n want {want}\n  got {got}");
-}
-
-#[test]
-fn p9_running_tcp_flows_get_a_reset_on_their_next_packet() {
-    for (forward, v6) in SHAPES {
-        let mut scene = scene(forward, v6);
-        let a = scene.a;
-        scene.bench.state(a, BackendState::Down);
-        for tags in [&[][..], &[(VLAN, 0x2005)], &[(QINQ, 1), (VLAN, 2)]] {
-            for (flags, payload) in [
-                (ACK, ""),
-                (PSH | ACK, "GET / HTTP/1.1\r\n\r\n"),
-                (FIN | ACK, ""),
-                (FIN | ACK, "the end"),
-                (FIN, "odd"),
-                (SYN | ACK, ""),
-            ] {
-                let segment = scene.segment(1, flags).payload(payload.as_bytes()).tags(tags);
-                let padded = Frame { trailer: vec![0; 6], ..segment.clone() };
-                for packet in [segment.clone(), segment.tcp_options(&[1; 12]), padded] {
-                    let outcome = scene.bench.send(&packet);
-                    check_reset(&packet, &outcome);
-                }
-            }
-        }
-        let answered_by_none = scene.segment(1, RST);
-        let outcome = scene.bench.send(&answered_by_none);
-        assert_eq!(outcome.events(), [Event::DropGone], "a reset for a reset: {outcome}");
-        let outcome = scene.bench.send(&scene.segment(1, RST | ACK));
-        assert_eq!(outcome.events(), [Event::DropGone], "{outcome}");
-    }
-}
-
-#[test]
-fn p9_sequence_numbers_of_a_reset_wrap() {
-    let mut scene = scene(Forward::Dsr, false);
-    let a = scene.a;
-    scene.bench.state(a, BackendState::Down);
-    for sequence in [0, 1, u32::MAX - 3, u32::MAX] {
-        let mut packet = scene.segment(1, FIN).payload(b"last");
-        if let Transport::Tcp { sequence: s, .. } = &mut packet.transport {
-            *s = sequence;
-        }
-        let outcome = scene.bench.send(&packet);
-        check_reset(&packet, &outcome);
-        let mut packet = scene.segment(1, ACK);
-        if let Transport::Tcp { acknowledgement, .. } = &mut packet.transport {
-            *acknowledgement = sequence;
-        }
-        let outcome = scene.bench.send(&packet);
-        check_reset(&packet, &outcome);
-    }
-}
-
-#[test]
-fn p9_a_reset_needs_plain_headers() {
-    for (forward, v6) in SHAPES {
-        let mut scene = scene(forward, v6);
-        let a = scene.a;
-        scene.bench.state(a, BackendState::Down);
-        let packet = scene.segment(1, ACK);
-        let packet = if v6 { packet.extensions(&[(0, 8)]) } else { packet.options(&[1; 4]) };
-        let outcome = scene.bench.send(&packet);
-        assert_eq!(outcome.events(), [Event::DropGone], "{packet}: {outcome}");
-    }
-}
-
-#[test]
-fn p9_resets_go_on_as_long_as_the_flow_would_have() {
-    let mut scene = scene(Forward::Dsr, false);
-    let (a, b) = (scene.a, scene.b);
-    scene.bench.state(a, BackendState::Down);
-    let ack = scene.segment(1, ACK);
-    // Its ACK was its last noted packet.
-    scene.bench.at(START + 7440 * S - 1);
-    assert_eq!(scene.bench.send(&ack).fate(), Event::ResetSent);
-    scene.bench.at(START + 7440 * S);
-    assert_eq!(scene.to(&ack), b);
 }
 
 #[test]
