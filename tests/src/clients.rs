@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 
 use crate::netns::Namespace;
 
@@ -91,7 +89,9 @@ pub fn placed(answers: &[(IpAddr, Answers)], requests: u32) -> BTreeMap<IpAddr, 
             (Some((name, count)), None) if !name.is_empty() && *count == requests => {
                 let _none = placed.insert(*client, name.clone());
             }
-            _ => panic!("{client} was answered by {answers:?}, not by one backend {requests} times"),
+            _ => {
+                panic!("{client} was answered by {answers:?}, not by one backend {requests} times")
+            }
         }
     }
     placed

@@ -85,7 +85,8 @@ impl Namespace {
     pub fn enter(&self) {
         let path = self.path();
         let file = File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        setns(file, CloneFlags::CLONE_NEWNET).unwrap_or_else(|e| panic!("enter {}: {e}", self.name));
+        setns(file, CloneFlags::CLONE_NEWNET)
+            .unwrap_or_else(|e| panic!("enter {}: {e}", self.name));
     }
 
     /// Runs `ip` in it and returns what it prints; `arguments` are separated by spaces.
@@ -107,7 +108,10 @@ impl Namespace {
     pub fn ip_batch(&self, lines: &str) {
         let _gate = cleanup::gate();
         let mut command = Command::new("ip");
-        command.args(["-n", &self.name, "-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("ip runs");
         let mut input = child.stdin.take().expect("ip's input");
         input.write_all(lines.as_bytes()).expect("ip reads");

@@ -89,11 +89,8 @@ impl Configuration {
         for index in 0..lab.backends.len() {
             let address = lab.backend(family, index);
             // A port cannot be translated where the backend answers by itself.
-            let address = if dsr {
-                address.to_string()
-            } else {
-                SocketAddr::new(address, PORT).to_string()
-            };
+            let address =
+                if dsr { address.to_string() } else { SocketAddr::new(address, PORT).to_string() };
             let name = backend_name(index);
             writeln!(self.text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"")
                 .expect("memory");

@@ -108,11 +108,7 @@ fn check(shape: Shape, family: Family, pool: &str) {
     let echoes: Vec<Echo> = (0..3)
         .map(|index| {
             let own = SocketAddr::new(lab.backend(family, index), PORT);
-            Echo::start(
-                &lab.backends[index],
-                &backend_name(index),
-                &[if dsr { dns } else { own }],
-            )
+            Echo::start(&lab.backends[index], &backend_name(index), &[if dsr { dns } else { own }])
         })
         .collect();
     let mut site = Site::start(lab, &configuration);
