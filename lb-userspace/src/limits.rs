@@ -6,8 +6,8 @@ use std::mem::size_of;
 
 use lb_common::{
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Name, Pin, PinKey,
+        Pool, Reply, Vip, VipKey,
     },
     maps, select,
 };
@@ -36,7 +36,7 @@ const BUCKET_BYTES: u64 = 16;
 /// Ids count from 1, so arrays have a row more; a pool has two tables, one to build the next in;
 /// a listener has a row and, while a reload gives it a new one, two scopes.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 10] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     [
         (maps::PINS, pins),
@@ -49,7 +49,6 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
         (maps::LISTENER_STATS, listeners + 1),
         (maps::BACKEND_STATS, backends + 1),
         (maps::IDENTITIES, 3 * listeners + pools + backends),
-        (maps::META, 1),
     ]
 }
 
@@ -70,8 +69,7 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
             maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),
             maps::LISTENER_STATS => array(map, entries, size_of::<ListenerCounters>(), cpus),
-            maps::BACKEND_STATS => array(map, entries, size_of::<BackendCounters>(), cpus),
-            _ => array(map, entries, size_of::<Meta>(), 1),
+            _ => array(map, entries, size_of::<BackendCounters>(), cpus),
         }
     };
     entries(limits).map(cost).into()

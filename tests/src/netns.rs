@@ -136,7 +136,8 @@ impl Namespace {
 
     /// Sets an interface in it up for XDP: whole packets with whole checksums are sent, since what
     /// hardware would fill in later is not there when XDP reads; and receiving is by NAPI (which
-    /// GRO turns on), since only so takes a veth what XDP sends from its other end.
+    /// GRO turns on), since only so takes a veth what XDP sends from its other end. The interface
+    /// and its peer have to be up: else the peer is not told that it may be redirected to.
     ///
     /// # Panics
     ///

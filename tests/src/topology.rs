@@ -21,6 +21,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use lb_common::hash::Seed;
+use lb_userspace::{
+    config::{Limits, XdpMode},
+    loader,
+    object::OBJECT,
+};
 use nix::{
     mount::{MsFlags, mount},
     unistd::Uid,
@@ -119,16 +125,50 @@ impl Lab {
         match self.shape {
             Shape::Routed => {
                 join((&self.clients, "eth0"), (&self.balancer, "eth0"));
+                self.wake(&self.clients, "eth0");
                 self.plug(&self.balancer, "eth1", "balancer");
             }
             Shape::OneArm => {
                 self.plug(&self.clients, "eth0", "clients");
                 self.plug(&self.balancer, "eth0", "balancer");
+                self.wake(&self.switch, "balancer");
             }
         }
         for (index, backend) in self.backends.iter().enumerate() {
             self.plug(backend, "eth0", &format!("port{index}"));
         }
+    }
+
+    /// Puts an XDP program that passes everything on the other end of an interface whose program
+    /// answers with `XDP_TX`: a veth tells its peer only then that there is something to take
+    /// (`veth_xdp_flush` in Linux asks for a program where all else there asks for NAPI). The
+    /// program is Holdfast's own, without a listener.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be loaded or attached.
+    pub fn wake(&self, namespace: &Namespace, interface: &str) {
+        let _gate = cleanup::gate();
+        let limits = Limits {
+            pins: 1024,
+            flows: 1024,
+            listeners: 1,
+            backends: 1,
+            pools: 1,
+            maglev_slots: 251,
+        };
+        let mut loaded = loader::load(&loader::Options {
+            object: OBJECT,
+            directory: &cleanup::bpffs(&self.stem).join(interface),
+            limits: &limits,
+            seed: Seed([1, 2]),
+            packet_events: false,
+            test_clock: false,
+        })
+        .unwrap_or_else(|e| panic!("a program for {interface}: {e}"));
+        let _attached = namespace
+            .run(|| loaded.attach(interface, XdpMode::Native))
+            .unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Connects an interface to the switch.
@@ -308,6 +348,8 @@ pub fn join(one: (&Namespace, &str), other: (&Namespace, &str)) {
     one.0.ip(&format!("link add {} {peer}", one.1));
     for (namespace, interface) in [one, other] {
         namespace.ready_for_xdp(interface);
+    }
+    for (namespace, interface) in [one, other] {
         namespace.ip(&format!("link set {interface} up"));
     }
 }

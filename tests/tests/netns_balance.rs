@@ -30,11 +30,8 @@ fn check_spread(placed: &BTreeMap<IpAddr, String>) {
 
 /// Whom the agent says that clients are pinned to.
 fn pinned(holdfast: &Holdfast, scope: &str) -> BTreeMap<IpAddr, String> {
-    let sessions = holdfast.sessions();
-    let client =
-        |text: String| text.split('/').next().unwrap_or_default().parse().expect("a client");
-    let of_scope = sessions.into_iter().filter(|session| session.scope == scope);
-    of_scope.map(|session| (client(session.client.to_string()), session.backend)).collect()
+    let sessions = holdfast.sessions().into_iter().filter(|session| session.scope == scope);
+    sessions.map(|session| (session.client.address(), session.backend)).collect()
 }
 
 fn check(shape: Shape, family: Family, pool: &str, agent: &str, mode: &str) {

@@ -7,6 +7,7 @@
 mod bpf_sources;
 mod build;
 mod build_ebpf;
+mod demo;
 mod lint;
 mod packages;
 mod setup;
@@ -38,6 +39,15 @@ enum Verb {
     Build,
     /// Check the formatting, and run clippy over the host's crates and the XDP program
     Lint,
+    /// Show Holdfast's main job on real traffic, in network namespaces
+    Demo {
+        /// Leave it running at the end, for a look around
+        #[arg(long)]
+        keep: bool,
+        /// Take down what --keep left running
+        #[arg(long, conflicts_with = "keep")]
+        down: bool,
+    },
     /// Run layers of tests; without a name: `lint`, then all of them
     Test {
         /// Which layers; they run in the order unit, control, packet, netns
@@ -74,6 +84,7 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             println!("{}", binary.display());
             Ok(())
         }
+        Verb::Demo { keep, down } => demo::run(&workspace, *keep, *down),
         Verb::Lint => lint::run(&workspace),
         Verb::Test { layers, only } => test::run(&workspace, layers.clone(), only.as_deref()),
     }
