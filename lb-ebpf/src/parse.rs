@@ -103,6 +103,10 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> 
         let header = read::<Ipv6Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
         packet.key.source = Address::from_v6(header.src_addr);
         packet.key.destination = Address::from_v6(header.dst_addr);
+        // Else an IPv6 packet would meet listeners, flows and pins of IPv4.
+        if packet.key.source.is_v4() || packet.key.destination.is_v4() {
+            return Err(Event::PassBadHeader);
+        }
     } else {
         let header = read::<Ipv4Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
         packet.key.source = Address::from_v4(header.src_addr);

@@ -6,6 +6,7 @@ use lb_common::{
     nat::{FIRST_PORT, LAST_PORT},
 };
 use tests::{
+    bench::site::{CLIENT_V4, CLIENT_V6, backend_of, site},
     bench::{Bench, NAT_SOURCE_V4, NAT_SOURCE_V6, S, backend_mac, hop, socket},
     outcome::Verdict,
     packet::{ACK, BALANCER_MAC, CLIENT_MAC, FIN, Frame, PSH, QINQ, SYN, Transport, VLAN},
@@ -13,30 +14,14 @@ use tests::{
 
 const VIP_V4: &str = "203.0.113.10:80";
 const VIP_V6: &str = "[2001:db8:f::10]:80";
-const CLIENT_V4: &str = "192.0.2.1:40000";
-const CLIENT_V6: &str = "[2001:db8:1::1]:40000";
 
-/// A pool of one backend for each mode and family, a listener for each protocol as well.
 struct Scene {
     bench: Bench,
     next_client: u16,
 }
 
 fn scene() -> Scene {
-    let mut bench = Bench::new();
-    for (forward, port) in [(Forward::Nat, 80), (Forward::Dsr, 81)] {
-        for (vip, backend) in
-            [("203.0.113.10", "10.0.0.11:8080"), ("[2001:db8:f::10]", "[fd00::11]:8080")]
-        {
-            let pool = bench.pool(forward);
-            let id = bench.backend(pool, backend);
-            bench.table(pool, &[id]);
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let _key = bench.listener(protocol, &format!("{vip}:{port}"), pool, 60 * S);
-            }
-        }
-    }
-    Scene { bench, next_client: 40_000 }
+    Scene { bench: site(), next_client: 40_000 }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,22 +32,13 @@ struct Out {
 }
 
 impl Scene {
-    fn backend(forward: Forward, v6: bool) -> u32 {
-        match (forward, v6) {
-            (Forward::Nat, false) => 1,
-            (Forward::Nat, true) => 2,
-            (Forward::Dsr, false) => 3,
-            (Forward::Dsr, true) => 4,
-        }
-    }
-
     /// Sends the packet as the first of a new flow by that way; and, where the balancer sees
     /// them, the backend's answer.
     fn check(&mut self, out: Out, mut packet: Frame) {
         self.next_client += 1;
         packet.source.set_port(self.next_client);
         packet.destination.set_port(if out.forward == Forward::Nat { 80 } else { 81 });
-        let id = Self::backend(out.forward, packet.v6());
+        let id = backend_of(out.forward, packet.v6());
         self.bench.change_backend(id, |backend| backend.hop = hop(id, out.interface, out.tags));
         let case = format!("{out:?}: {packet}");
 

@@ -71,8 +71,7 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
 /// Pins of clients `from` and on, last seen at `last_seen_ns`.
 fn fill(directory: &Path, controller: &Controller<KernelMaps>, from: u64, count: u64, seen: u64) {
     let data = MapData::from_pin(directory.join(PINS)).expect("map");
-    let mut pins: HashMap<_, PinKey, Pin> =
-        HashMap::try_from(Map::LruHashMap(data)).expect("pins");
+    let mut pins: HashMap<_, PinKey, Pin> = HashMap::try_from(Map::LruHashMap(data)).expect("pins");
     let (_, vip) = controller.maps().vips().expect("vips")[0];
     let (id, backend) = controller.maps().backends().expect("backends")[0];
     for client in from..from + count {

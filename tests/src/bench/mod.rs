@@ -2,10 +2,11 @@
 
 mod program;
 mod scene;
+pub mod site;
 
 use std::collections::BTreeMap;
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey};
 use lb_userspace::{
     config::Limits,
@@ -38,6 +39,7 @@ pub struct Bench {
     pools: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
     counters: Vec<[u64; lb_common::event::EVENTS]>,
+    rows: Vec<u32>,
     // The last to go: what is above is in it.
     mount: Mount,
 }
@@ -50,7 +52,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn pins(&self) -> BTreeMap<PinKey, Pin> {
-        self.scan(|maps, cursor| maps.scan_pins(cursor))
+        self.scan(KernelMaps::scan_pins)
     }
 
     /// All flows.
@@ -60,7 +62,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
-        self.scan(|maps, cursor| maps.scan_flows(cursor))
+        self.scan(KernelMaps::scan_flows)
     }
 
     /// All entries for answers.
@@ -70,7 +72,7 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn replies(&self) -> BTreeMap<FlowKey, Reply> {
-        self.scan(|maps, cursor| maps.scan_replies(cursor))
+        self.scan(KernelMaps::scan_replies)
     }
 
     fn scan<K: Ord, V, E: std::fmt::Debug>(
@@ -95,6 +97,39 @@ impl Bench {
         let pins = self.pins();
         assert_eq!(pins.len(), 1, "one pin: {pins:?}");
         pins.into_values().next().expect("one pin")
+    }
+
+    /// How many pins there is room for, and as many flows.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.limits.pins as usize
+    }
+
+    /// Back to the start: no pins, no flows, no sweep, the clock where it began. Listeners, pools
+    /// and backends stay.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn reset(&mut self) {
+        self.forget_flows();
+        self.forget_replies();
+        self.forget_pins();
+        self.reclaim_before(0);
+        self.at(START);
+    }
+
+    /// Writes an entry for answers, as if a flow had made it.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be opened or written.
+    pub fn put_reply(&mut self, key: &FlowKey, reply: &Reply) {
+        let path = self.mount.instance().join(lb_common::maps::REPLIES);
+        let data = MapData::from_pin(path).expect("replies opened");
+        let mut map =
+            HashMap::<_, FlowKey, Reply>::try_from(Map::LruHashMap(data)).expect("an LRU map");
+        map.insert(key, reply, 0).expect("a reply written");
     }
 
     /// Deletes all flows, as evictions would.

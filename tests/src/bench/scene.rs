@@ -162,7 +162,7 @@ impl Bench {
         let vip = Vip {
             timeout_ns,
             max_lifetime_ns: 0,
-            refresh_ns: refresh_step_ns(if timeout_ns == 0 { S } else { timeout_ns }),
+            refresh_ns: refresh_step_ns(if timeout_ns == 0 { u64::MAX } else { timeout_ns }),
             client_mask: Address::mask(128),
             listener,
             pool,
@@ -171,6 +171,7 @@ impl Bench {
             pad: [0; 3],
         };
         let _new = self.vips.insert(key, vip);
+        self.rows.push(listener);
         self.maps.set_vip(&key, &vip).expect("VIP written");
         key
     }

@@ -6,6 +6,10 @@ use super::{Frame, Transport, sum};
 
 impl Frame {
     /// The packet, every length and checksum right.
+    ///
+    /// # Panics
+    ///
+    /// When a length does not fit its field, or the addresses are of two families.
     #[must_use]
     pub fn build(&self) -> Vec<u8> {
         let segment = self.segment();

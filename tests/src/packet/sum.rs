@@ -12,11 +12,15 @@ pub fn internet(parts: &[&[u8]]) -> u16 {
         sum += u32::from(u16::from_be_bytes([pair[0], low]));
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    !u16::try_from(sum).expect("folded")
+    !((sum & 0xffff) as u16)
 }
 
 /// The same of a TCP segment or UDP datagram, with its pseudo-header (RFC 9293, 3.1; RFC 8200,
 /// 8.1).
+///
+/// # Panics
+///
+/// When the addresses are of two families.
 #[must_use]
 pub fn transport(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) -> u16 {
     let len = u32::try_from(segment.len()).expect("short").to_be_bytes();
