@@ -96,6 +96,7 @@ impl Holdfast {
     ///
     /// When it fails.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "many verbs are for what they do")]
     pub fn verb(&self, arguments: &str) -> String {
         let output = self.try_verb(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -125,6 +126,10 @@ impl Holdfast {
     }
 
     /// What `status` says, if an agent answers.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is no status.
     #[must_use]
     pub fn try_status(&self) -> Option<Status> {
         let output = self.try_verb("status --json");
@@ -174,6 +179,7 @@ impl Holdfast {
     ///
     /// When it does not come to be.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "waiting is what it is for")]
     pub fn until_backend(&self, name: &str, state: BackendState) -> Status {
         self.until(&format!("{name} is {state:?}"), |status| {
             status.backends.iter().any(|backend| backend.name == name && backend.state == state)

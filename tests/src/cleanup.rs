@@ -10,7 +10,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{self, Command},
-    sync::{Mutex, MutexGuard, Once, PoisonError},
+    sync::{
+        Mutex, MutexGuard, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -31,8 +34,15 @@ pub const PREFIX: &str = "hf-";
 /// The stems to take down when a signal comes.
 static LABS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Held while something is made in a lab, so that a signal takes down all of it or comes before.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a signal ends this process: what fails from now on fails because of that.
 #[must_use]
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Held while something is made in a lab, so that a signal takes down all of it or comes before.
 pub fn gate() -> MutexGuard<'static, Vec<String>> {
     LABS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -49,18 +59,42 @@ pub fn bpffs(stem: &str) -> PathBuf {
     folder(stem).join("bpf")
 }
 
-/// Remembers a lab, to take it down if a signal ends this process.
-pub fn remember(stem: &str) {
-    static SIGNALS: Once = Once::new();
-    SIGNALS.call_once(|| {
-        thread::spawn(wait_for_signals);
-    });
-    gate().push(stem.to_owned());
+/// A lab's stem, from before the lab is made; the lab is taken down when it is dropped, and also
+/// if a signal ends this process.
+#[derive(Debug)]
+pub struct Stem(String);
+
+impl Stem {
+    /// For a lab that is about to be made.
+    #[must_use]
+    pub fn new(stem: &str) -> Self {
+        static SIGNALS: Once = Once::new();
+        SIGNALS.call_once(|| {
+            thread::spawn(wait_for_signals);
+        });
+        gate().push(stem.to_owned());
+        Self(stem.to_owned())
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Leaves the lab there when this process ends.
+    pub fn keep(self) {
+        gate().retain(|known| *known != self.0);
+        std::mem::forget(self);
+    }
 }
 
-/// Forgets a lab: it is to stay.
-pub fn forget(stem: &str) {
-    gate().retain(|known| known != stem);
+impl Drop for Stem {
+    fn drop(&mut self) {
+        let mut labs = gate();
+        take_down(&self.0);
+        labs.retain(|known| *known != self.0);
+    }
 }
 
 fn wait_for_signals() {
@@ -76,6 +110,7 @@ fn wait_for_signals() {
             _ = hangup.recv() => libc::SIGHUP,
         }
     });
+    INTERRUPTED.store(true, Ordering::Relaxed);
     // Never given back: from here on nothing more is made.
     let labs = gate();
     eprintln!("\ninterrupted: taking everything down");

@@ -53,6 +53,10 @@ pub fn curl(clients: &Namespace, from: IpAddr, to: SocketAddr, requests: u32) ->
 }
 
 /// `curl` from each of these addresses, a few at a time, in the order given.
+///
+/// # Panics
+///
+/// As `curl`.
 #[must_use]
 pub fn curl_all(
     clients: &Namespace,

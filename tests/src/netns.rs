@@ -95,6 +95,7 @@ impl Namespace {
     ///
     /// When `ip` fails.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "most calls are for what they do")]
     pub fn ip(&self, arguments: &str) -> String {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
     }

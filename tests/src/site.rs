@@ -81,8 +81,8 @@ impl Configuration {
     pub fn pool(mut self, lab: &Lab, family: Family, lines: &str) -> Self {
         let dsr = lines.contains("dsr");
         let health = format!(
-            "{{ kind = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\", \
-             rise = 1, fall = 2 }}"
+            "{{ kind = \"tcp\", port = {PORT}, interval = \"250ms\", timeout = \"250ms\", \
+             rise = 1, fall = 3 }}"
         );
         writeln!(self.text, "[[pool]]\nname = \"web\"\nhealth = {health}\n{lines}")
             .expect("memory");

@@ -32,7 +32,10 @@ use nix::{
     unistd::Uid,
 };
 
-use crate::{cleanup, netns::Namespace};
+use crate::{
+    cleanup::{self, Stem},
+    netns::Namespace,
+};
 
 /// Which network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +67,8 @@ pub struct Lab {
     /// A bridge, to which the backends are connected, and in `OneArm` all.
     pub switch: Namespace,
     shape: Shape,
-    stem: String,
+    // Dropped last.
+    stem: Stem,
 }
 
 impl Lab {
@@ -94,7 +98,7 @@ impl Lab {
             Uid::effective().is_root(),
             "ROOT IS NEEDED: this makes network namespaces and loads BPF programs"
         );
-        cleanup::remember(stem);
+        let own = Stem::new(stem);
         let bpffs = cleanup::bpffs(stem);
         {
             let _gate = cleanup::gate();
@@ -109,7 +113,7 @@ impl Lab {
             switch: namespace("switch"),
             backends: backends.iter().map(|name| namespace(name)).collect(),
             shape,
-            stem: stem.to_owned(),
+            stem: own,
         };
         lab.connect();
         lab.address(clients);
@@ -159,7 +163,7 @@ impl Lab {
         };
         let mut loaded = loader::load(&loader::Options {
             object: OBJECT,
-            directory: &cleanup::bpffs(&self.stem).join(interface),
+            directory: &cleanup::bpffs(self.stem.as_str()).join(interface),
             limits: &limits,
             seed: Seed([1, 2]),
             packet_events: false,
@@ -178,23 +182,8 @@ impl Lab {
     }
 
     fn address(&self, clients: u8) {
-        let width = match self.shape {
-            Shape::Routed => 24,
-            Shape::OneArm => 16,
-        };
-        let mut lines = String::new();
-        let families = [(Family::V4, width, ""), (Family::V6, 64, " nodad")];
-        for (family, width, nodad) in families {
-            for index in 0..clients {
-                let address = self.client(family, index);
-                writeln!(lines, "addr add {address}/{width} dev eth0{nodad}").expect("memory");
-            }
-            if self.shape == Shape::Routed {
-                let gateway = self.balancer_front(family);
-                writeln!(lines, "route add default via {gateway}").expect("memory");
-            }
-            let front = self.balancer_front(family);
-            self.balancer.ip(&format!("addr add {front}/{width} dev eth0{nodad}"));
+        self.address_fronts(clients);
+        for (family, width, nodad) in self.families() {
             if self.shape == Shape::Routed {
                 let back = self.balancer_back(family);
                 self.balancer.ip(&format!("addr add {back}/{width} dev eth1{nodad}"));
@@ -203,6 +192,30 @@ impl Lab {
                 let address = self.backend(family, index);
                 backend.ip(&format!("addr add {address}/{width} dev eth0{nodad}"));
             }
+        }
+    }
+
+    /// Each with the length of its prefix, and what to say of its addresses.
+    const fn families(&self) -> [(Family, u8, &'static str); 2] {
+        let width = match self.shape {
+            Shape::Routed => 24,
+            Shape::OneArm => 16,
+        };
+        [(Family::V4, width, ""), (Family::V6, 64, " nodad")]
+    }
+
+    fn address_fronts(&self, clients: u8) {
+        let mut lines = String::new();
+        for (family, width, nodad) in self.families() {
+            for index in 0..clients {
+                let address = self.client(family, index);
+                writeln!(lines, "addr add {address}/{width} dev eth0{nodad}").expect("memory");
+            }
+            let front = self.balancer_front(family);
+            if self.shape == Shape::Routed {
+                writeln!(lines, "route add default via {front}").expect("memory");
+            }
+            self.balancer.ip(&format!("addr add {front}/{width} dev eth0{nodad}"));
         }
         self.clients.ip_batch(&lines);
     }
@@ -239,6 +252,10 @@ impl Lab {
     }
 
     /// The address of backend `index`, from 0.
+    ///
+    /// # Panics
+    ///
+    /// When there cannot be so many.
     #[must_use]
     pub fn backend(&self, family: Family, index: usize) -> IpAddr {
         let last = u8::try_from(index).expect("few backends") + 11;
@@ -259,6 +276,34 @@ impl Lab {
         }
     }
 
+    /// Cuts the wire between clients and balancer (`Routed`), and ends both halves in a new
+    /// namespace, on interfaces `clients` and `balancer`. Nobody carries packets or answers ARP
+    /// across: clients know the balancer's link-layer address beforehand.
+    ///
+    /// # Panics
+    ///
+    /// When a step fails.
+    #[must_use]
+    pub fn between_clients_and_balancer(&self) -> Namespace {
+        let between = Namespace::new(&format!("{}-between", self.stem.as_str()));
+        // Its own kernel has nothing to say on these wires.
+        between.sysctl("ipv6/conf/default/disable_ipv6", "1");
+        let clients =
+            self.clients.ip("-brief address show dev eth0").matches("198.51.100.").count();
+        self.clients.ip("link del eth0");
+        join((&self.clients, "eth0"), (&between, "clients"));
+        join((&self.balancer, "eth0"), (&between, "balancer"));
+        self.wake(&between, "balancer");
+        self.address_fronts(u8::try_from(clients).expect("few clients"));
+        let link = self.balancer.ip("-brief link show dev eth0");
+        let mac = link.split_whitespace().nth(2).expect("a link-layer address");
+        for family in [Family::V4, Family::V6] {
+            let gateway = self.balancer_front(family);
+            self.clients.ip(&format!("neigh replace {gateway} lladdr {mac} dev eth0"));
+        }
+        between
+    }
+
     /// Gives every backend the listener's address, as `dsr` needs it: on the loopback, and never
     /// answered for on the network.
     ///
@@ -277,13 +322,13 @@ impl Lab {
     /// A folder for the agent's and the servers' files.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        cleanup::folder(&self.stem)
+        cleanup::folder(self.stem.as_str())
     }
 
     /// The instance's directory, on a BPF file system of the lab's own.
     #[must_use]
     pub fn instance(&self) -> PathBuf {
-        cleanup::bpffs(&self.stem).join("instance")
+        cleanup::bpffs(self.stem.as_str()).join("instance")
     }
 
     /// Where the XDP program goes.
@@ -300,18 +345,17 @@ impl Lab {
     pub fn agent_table(&self) -> String {
         let folder = self.folder();
         format!(
-            "[agent]\ninterfaces = {:?}\nadmin = {:?}\nbpffs = {:?}\nstate = {:?}\n",
+            "[agent]\ninterfaces = {:?}\nadmin = \"{}\"\nbpffs = \"{}\"\nstate = \"{}\"\n",
             self.interfaces(),
-            folder.join("admin.sock"),
-            self.instance(),
-            folder.join("state"),
+            folder.join("admin.sock").display(),
+            self.instance().display(),
+            folder.join("state").display(),
         )
     }
 
     /// Leaves it running when this process ends.
     pub fn keep(self) {
-        cleanup::forget(&self.stem);
-        std::mem::forget(self);
+        self.stem.keep();
     }
 
     /// Writes a file in the lab's folder.
@@ -323,13 +367,6 @@ impl Lab {
         let path = self.folder().join(name);
         fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         path
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        cleanup::take_down(&self.stem);
-        cleanup::forget(&self.stem);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an operator does and sees: checks, reloads, status, sessions, a second agent, detach.
+#![expect(clippy::print_stdout, reason = "the time of a start is printed, not judged")]
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
     net::SocketAddr,
     process::Output,
@@ -264,21 +266,23 @@ fn the_first_packet_of_512_listeners_on_32_pools() {
     let ip = lab.vip(Family::V4);
     let mut text = format!("{}[limits]\nflows = 100_000\npins = 100_000\n", lab.agent_table());
     for pool in 0..32 {
-        text += &format!("[[pool]]\nname = \"pool-{pool}\"\n");
+        writeln!(text, "[[pool]]\nname = \"pool-{pool}\"").expect("memory");
         for index in 0..3 {
             let address = SocketAddr::new(lab.backend(Family::V4, index), PORT);
-            text += &format!(
-                "[[pool.backend]]\nname = \"backend-{pool}-{index}\"\naddress = \"{address}\"\n"
-            );
+            let name = format!("backend-{pool}-{index}");
+            writeln!(text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"")
+                .expect("memory");
         }
     }
     for listener in 0..512_u16 {
-        text += &format!(
+        writeln!(
+            text,
             "[[listener]]\nname = \"listener-{listener}\"\nprotocol = \"udp\"\n\
-             address = \"{}\"\npool = \"pool-{}\"\npersistence = {{ timeout = 60 }}\n",
+             address = \"{}\"\npool = \"pool-{}\"\npersistence = {{ timeout = 60 }}",
             SocketAddr::new(ip, 1_000 + listener),
             listener % 32
-        );
+        )
+        .expect("memory");
     }
     let echoes: Vec<Echo> = (0..3)
         .map(|index| {

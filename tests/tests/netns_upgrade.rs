@@ -1,5 +1,6 @@
 //! Ten times the agent is killed and started again, or a newer build is started over what it left,
 //! while numbered packets and open connections run: nothing is lost (P13).
+#![expect(clippy::print_stdout, reason = "how much was sent tells what the test is worth")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -50,6 +50,9 @@ fn main() -> ExitCode {
     }
     // The harness panics when a step cannot be done. What is read then is the step, not a trace.
     panic::set_hook(Box::new(|info| {
+        if cleanup::interrupted() {
+            return;
+        }
         let text = info.payload_as_str().unwrap_or("it panicked");
         eprintln!("\nerror: {text}");
     }));
