@@ -351,3 +351,20 @@ fn no_two_flows_under_way_share_a_port() {
         assert_eq!(back.parsed().frame.destination, client(port), "{back}");
     }
 }
+
+/// A flow whose entry for answers was evicted, and its port given to another meanwhile, does not
+/// take the other's answers.
+#[test]
+fn a_port_that_went_to_another_flow_stays_its() {
+    let mut bench = bench();
+    let [one, two] = rivals(6);
+    let port = live(&mut bench, one, &[C(ACK)]);
+    bench.forget_replies();
+    assert_eq!(live(&mut bench, two, &[C(ACK)]), port, "evicted, so free");
+    for age in [S, 2 * S, 30 * S] {
+        bench.at(START + age);
+        let _noted = bench.send(&tcp(one, ACK));
+        let back = bench.send(&answer(port, Some(ACK)));
+        assert_eq!(back.parsed().frame.destination, client(two), "{back}");
+    }
+}

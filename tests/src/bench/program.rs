@@ -1,6 +1,6 @@
 //! Loading the program and running packets through it (`BPF_PROG_TEST_RUN`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use aya::{
     maps::{Array, MapData},
@@ -8,6 +8,7 @@ use aya::{
 };
 use lb_common::{
     event::{Event, EventKind},
+    layout::{Flow, FlowKey, Pin, PinKey, Reply},
     maps,
 };
 use lb_userspace::{
@@ -17,7 +18,7 @@ use lb_userspace::{
     object::OBJECT,
 };
 
-use super::{Bench, SEED, SETTINGS, START};
+use super::{Bench, SEED, SETTINGS, START, full};
 use crate::{
     mount::Mount,
     outcome::{Outcome, Verdict},
@@ -50,6 +51,30 @@ impl Bench {
     /// As [`Self::new`].
     #[must_use]
     pub fn sized(entries: u32) -> Self {
+        Self::made(entries, |_| {})
+    }
+
+    /// With room for one entry only in that map, one of `PINS`, `FLOWS` and `REPLIES`: an insert
+    /// of another fails, as it otherwise does only when the kernel has no memory.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_room_for_one(map: &str) -> Self {
+        let [key, value] = match map {
+            maps::PINS => [size_of::<PinKey>(), size_of::<Pin>()],
+            maps::FLOWS => [size_of::<FlowKey>(), size_of::<Flow>()],
+            maps::REPLIES => [size_of::<FlowKey>(), size_of::<Reply>()],
+            other => panic!("{other} is not filled by packets"),
+        };
+        Self::made(1024, |instance| {
+            fs::create_dir_all(instance).expect("a directory");
+            full::pin_hash_of_one(&instance.join(map), key, value);
+        })
+    }
+
+    fn made(entries: u32, prepare: impl FnOnce(&Path)) -> Self {
         let cpus = u32::try_from(aya::util::nr_cpus().expect("CPUs counted")).expect("a few CPUs");
         let entries = entries.max(512 * cpus);
         let limits = Limits {
@@ -61,6 +86,7 @@ impl Bench {
             maglev_slots: 251,
         };
         let mount = Mount::new();
+        prepare(&mount.instance());
         let (program, clock) = load(&mount, &limits);
         let mut maps = program.maps().expect("maps opened");
         maps.set_meta(&loader::meta(&limits)).expect("meta written");
