@@ -78,7 +78,7 @@ events! {
     DropInternal = 21, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
     FlowMade = 22, "flow_made", Noted, "A flow was placed.";
-    FlowInsertFailed = 23, "flow_insert_failed", Noted, "A placed flow could not be written; it follows pin and hash.";
+    FlowInsertFailed = 23, "flow_insert_failed", Noted, "A placed flow could not be written; its next packet follows pin and hash.";
     PinMade = 24, "pin_made", Noted, "A pin was inserted.";
     PinRenewed = 25, "pin_renewed", Noted, "A void pin was made anew in place.";
     PinFollowed = 26, "pin_followed", Noted, "A new flow followed its client's pin.";
@@ -86,7 +86,7 @@ events! {
     PinReclaiming = 28, "pin_reclaiming", Noted, "A void pin was left alone because it is being reclaimed; the flow was placed by the hash.";
     ReplyMade = 29, "reply_made", Noted, "A NAT source port was taken.";
     ReplyTakenOver = 30, "reply_taken_over", Noted, "A NAT source port was taken over from a flow that is over.";
-    FlowPlacedByHash = 31, "flow_placed_by_hash", Noted, "A new flow was placed by the hash.";
+    FlowPlacedByHash = 31, "flow_placed_by_hash", Noted, "A new flow of a client without a pin was placed by the hash.";
     FlowRenewed = 32, "flow_renewed", Noted, "A flow was placed over the entry of one that is over.";
 }
 

@@ -95,34 +95,52 @@ fn follow(
     way_to(work, backend, known.nat_address, known.nat_port_be)?;
     if state != known.state || age_ns >= judging.vip.refresh_ns {
         work.state = state;
-        note(ctx, judging, found, backend);
+        if !note(ctx, judging, found, backend) {
+            return move_port(ctx, judging, found, backend);
+        }
     }
     Ok(Event::Forwarded)
 }
 
 /// Writes down that a packet of the flow came: when its state changed, else at most once a
-/// refresh step. Then the client's pin and the other direction hear of it too.
+/// refresh step. Then the client's pin and the other direction hear of it too. False: the flow
+/// has lost its source port.
 ///
 /// A BPF function of its own, as all that an established flow's packet seldom needs: each has its
 /// own share of the 512 bytes of stack.
 #[inline(never)]
-fn note(ctx: &XdpContext, judging: &Judging<'_>, found: *mut Flow, backend: &Backend) {
-    let Some(work) = work() else { return };
+fn note(ctx: &XdpContext, judging: &Judging<'_>, found: *mut Flow, backend: &Backend) -> bool {
+    let Some(work) = work() else { return true };
     // SAFETY: as in `to_backend`.
     let (owed, nat_address, nat_port_be) =
         unsafe { ((*found).pin_owed != 0, (*found).nat_address, (*found).nat_port_be) };
     work.flow.nat_address = nat_address;
     work.client = work.packet.key.source;
     let owed = pin::touch(work, judging, owed);
+    work.pin_owed = u8::from(owed);
     // SAFETY: as in `to_backend`.
     unsafe {
         write_volatile(addr_of_mut!((*found).last_seen_ns), judging.now_ns);
         write_volatile(addr_of_mut!((*found).state), work.state);
-        write_volatile(addr_of_mut!((*found).pin_owed), u8::from(owed));
+        write_volatile(addr_of_mut!((*found).pin_owed), work.pin_owed);
     }
-    if nat_port_be != 0 {
-        nat::note(ctx, judging, backend, nat_port_be);
-    }
+    nat_port_be == 0 || nat::note(ctx, judging, backend, nat_port_be)
+}
+
+/// Gives a flow whose source port went to another one, after its entry for answers was evicted, a
+/// port of its own again. It stays on its backend (P6), which knows a TCP connection from there
+/// no more and resets it: better than answers to another client.
+#[inline(never)]
+fn move_port(
+    ctx: &XdpContext,
+    judging: &Judging<'_>,
+    found: *mut Flow,
+    backend: &Backend,
+) -> Result<Event, Event> {
+    nat::take(ctx, judging, backend)?;
+    write(judging, found, false)?;
+    way(backend)?;
+    Ok(Event::Forwarded)
 }
 
 /// Places a new flow: pin, else hash; then a source port where the mode needs one. `renewed` is

@@ -82,10 +82,15 @@ fn claim(found: *mut Reply, work: &Work, judging: &Judging<'_>) -> bool {
 }
 
 /// Tells the entry for answers that a packet of its flow came, and by which way; makes it anew if
-/// it was evicted.
+/// it was evicted. False: meanwhile the port went to another flow.
 #[inline(always)]
-pub(crate) fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend, nat_port_be: u16) {
-    let Some(work) = work() else { return };
+pub(crate) fn note(
+    ctx: &XdpContext,
+    judging: &Judging<'_>,
+    backend: &Backend,
+    nat_port_be: u16,
+) -> bool {
+    let Some(work) = work() else { return true };
     prepare(work, judging, backend);
     work.reply.hop = transmit::way_back(ctx, &work.packet);
     work.reply_key.destination_port_be = nat_port_be;
@@ -93,14 +98,16 @@ pub(crate) fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend, n
         if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
         }
-        return;
+        return true;
     };
     // SAFETY: as in `claim`.
     let owner = unsafe { &(*found.cast_const()).client };
-    if *owner == work.packet.key {
-        // SAFETY: as in `claim`; the entry is this flow's own.
-        unsafe { found.write(work.reply) };
+    if *owner != work.packet.key {
+        return false;
     }
+    // SAFETY: as in `claim`; the entry is this flow's own.
+    unsafe { found.write(work.reply) };
+    true
 }
 
 /// Key and value of the entry for answers, but for the port and the way back.

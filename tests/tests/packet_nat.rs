@@ -363,8 +363,12 @@ fn a_port_that_went_to_another_flow_stays_its() {
     assert_eq!(live(&mut bench, two, &[C(ACK)]), port, "evicted, so free");
     for age in [S, 2 * S, 30 * S] {
         bench.at(START + age);
-        let _noted = bench.send(&tcp(one, ACK));
-        let back = bench.send(&answer(port, Some(ACK)));
-        assert_eq!(back.parsed().frame.destination, client(two), "{back}");
+        let sent = bench.send(&tcp(one, ACK));
+        let moved = sent.parsed().frame.source.port();
+        assert_ne!(moved, port, "the first flow gets a port of its own again: {sent}");
+        for (to, whose) in [(port, two), (moved, one)] {
+            let back = bench.send(&answer(to, Some(ACK)));
+            assert_eq!(back.parsed().frame.destination, client(whose), "{back}");
+        }
     }
 }
