@@ -146,7 +146,6 @@ fn move_port(
 /// Places a new flow: pin, else hash; then a source port where the mode needs one. `renewed` is
 /// the entry to write over, null for none; `reclaiming`: there is one that is to be left alone.
 #[inline(never)]
-#[expect(clippy::large_stack_frames, reason = "`debug!` before it is optimised")]
 fn place(
     ctx: &XdpContext,
     judging: &Judging<'_>,
