@@ -66,11 +66,10 @@ impl Tagger {
         };
         let there = move |frame: &[u8]| Some([&frame[..12], &tags.concat(), &frame[12..]].concat());
         let back = move |frame: &[u8]| match tags.get(1) {
-            None => Some(frame.to_vec()),
             Some(tag) if frame[12..16] == *tag => Some([&frame[..12], &frame[16..]].concat()),
             Some(_) if frame[12..14] == IPV4 => None,
-            // The balancer's own kernel makes its addresses known without tags.
-            Some(_) => Some(frame.to_vec()),
+            // Also what the balancer's own kernel says without tags to make its addresses known.
+            _ => Some(frame.to_vec()),
         };
         let threads = vec![
             carry(&clients, &balancer, Box::new(there)),
