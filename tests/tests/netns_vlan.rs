@@ -68,11 +68,7 @@ impl Tagger {
         let back = move |frame: &[u8]| match tags.get(1) {
             Some(tag) if frame[12..16] == *tag => Some([&frame[..12], &frame[16..]].concat()),
             Some(_) if frame[12..14] == IPV4 => None,
-<<<<<<< HEAD
-            // Without an inner tag; or the balancer's own kernel makes its addresses known.
-=======
             // Also what the balancer's own kernel says without tags to make its addresses known.
->>>>>>> w-demo
             _ => Some(frame.to_vec()),
         };
         let threads = vec![
