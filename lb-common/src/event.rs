@@ -59,7 +59,7 @@ events! {
     PassNotIp = 3, "pass_not_ip", Passed, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     PassTruncated = 4, "pass_truncated", Passed, "Shorter than its headers say.";
     PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version or length, or IPv4-mapped addresses in IPv6.";
-    PassExtensionChain = 6, "pass_extension_chain", Passed, "More IPv6 extension headers than are read.";
+    PassExtensionChain = 6, "pass_extension_chain", Passed, "IPv6 extension headers that are not followed: too many, or a route to go on.";
     PassFragment = 7, "pass_fragment", Passed, "A fragment.";
     PassIcmpError = 8, "pass_icmp_error", Passed, "An ICMP error, of either IP version.";
     PassNotTcpUdp = 9, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";

@@ -76,9 +76,11 @@ pub const MAX_EXTENSION_BYTES: u32 = 512;
 #[inline(always)]
 #[must_use]
 pub const fn is_extension(next_header: u8) -> bool {
-    matches!(next_header, 0 | 43 | 60 | 135 | 139 | 140)
+    matches!(next_header, 0 | ROUTING | 60 | 135 | 139 | 140)
 }
 
+/// IPv6 routing header.
+pub const ROUTING: u8 = 43;
 /// IPv6 fragment header.
 pub const FRAGMENT: u8 = 44;
 /// ICMP.

@@ -70,9 +70,11 @@ pub(crate) fn to_backend(ctx: &XdpContext, work: &mut Work, vip: &Vip) -> Result
 pub(crate) fn check(packet: &Packet) -> Result<(), Event> {
     header::check_addresses(&packet.key)?;
     match packet.tcp {
-        Some(flags) => header::check_tcp(packet.own_len as u8, flags, packet.l4_len),
-        None => header::check_udp(packet.own_len, packet.l4_len),
+        Some(flags) => header::check_tcp(packet.own_len as u8, flags, packet.l4_len)?,
+        None => header::check_udp(packet.own_len, packet.l4_len)?,
     }
+    // Before anything is made for it.
+    if packet.hops_left <= 1 { Err(Event::DropTtlExceeded) } else { Ok(()) }
 }
 
 #[inline(always)]

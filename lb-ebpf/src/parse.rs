@@ -5,8 +5,8 @@ use lb_common::{
     address::Address,
     event::Event,
     header::{
-        FRAGMENT, ICMP, ICMPV6, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS, TcpFlags, is_extension,
-        is_icmp_error, is_icmpv6_error,
+        FRAGMENT, ICMP, ICMPV6, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS, ROUTING, TcpFlags,
+        is_extension, is_icmp_error, is_icmpv6_error,
     },
     layout::{FlowKey, Protocol},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Packet {
     pub(crate) l4_len: u32,
     /// TCP: the length of its header in words. UDP: the length field.
     pub(crate) own_len: u16,
+    /// TTL or hop limit.
+    pub(crate) hops_left: u8,
     /// TCP only.
     pub(crate) tcp: Option<TcpFlags>,
     /// IPv6.
@@ -80,6 +82,7 @@ struct Link {
 /// What the IP header says.
 struct Network {
     protocol: u8,
+    hops_left: u8,
     l4: usize,
     l4_len: u32,
 }
@@ -121,6 +124,7 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> 
     packet.l4 = network.l4;
     packet.l4_len = network.l4_len;
     packet.own_len = own_len;
+    packet.hops_left = network.hops_left;
     packet.tcp = tcp;
     packet.v6 = v6;
     Ok(())
@@ -164,7 +168,12 @@ fn ipv4(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
     if header.proto == ICMP {
         return Err(icmp(ctx, l4, is_icmp_error));
     }
-    Ok(Network { protocol: header.proto, l4, l4_len: (total_len - header_len) as u32 })
+    Ok(Network {
+        protocol: header.proto,
+        hops_left: header.ttl,
+        l4,
+        l4_len: (total_len - header_len) as u32,
+    })
 }
 
 /// What becomes of an ICMP message, by its type.
@@ -178,13 +187,15 @@ fn icmp(ctx: &XdpContext, l4: usize, is_error: fn(u8) -> bool) -> Event {
     }
 }
 
-/// First two bytes of an IPv6 extension header; the length in units of eight, the first not
-/// counted.
+/// First bytes of an IPv6 extension header; the length in units of eight, the first not counted.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Extension {
     next: u8,
     units: u8,
+    /// Of a routing header: its type, and how many addresses it is still to go to.
+    _kind: u8,
+    segments_left: u8,
 }
 
 #[inline(always)]
@@ -205,6 +216,9 @@ fn ipv6(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
             break;
         }
         let extension = read::<Extension>(ctx, first + skipped).ok_or(Event::PassTruncated)?;
+        if next == ROUTING && extension.segments_left != 0 {
+            return Err(Event::PassExtensionChain);
+        }
         next = extension.next;
         skipped += (usize::from(extension.units) + 1) * 8;
         if skipped > MAX_EXTENSION_BYTES as usize {
@@ -224,7 +238,12 @@ fn ipv6(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
     if next == ICMPV6 {
         return Err(icmp(ctx, l4, is_icmpv6_error));
     }
-    Ok(Network { protocol: next, l4, l4_len: (payload_len - skipped) as u32 })
+    Ok(Network {
+        protocol: next,
+        hops_left: header.hop_limit,
+        l4,
+        l4_len: (payload_len - skipped) as u32,
+    })
 }
 
 /// Ports, the header's own length, and TCP's flags.

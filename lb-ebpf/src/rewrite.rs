@@ -58,11 +58,8 @@ fn ipv4(ctx: &XdpContext, packet: &Packet, to: Option<&Endpoints>) -> Result<(),
     let header = ptr_at::<Ipv4Hdr>(ctx, packet.l3).ok_or(Event::DropInternal)?;
     // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
     let header = unsafe { &mut *header };
-    if header.ttl <= 1 {
-        return Err(Event::DropTtlExceeded);
-    }
     let old = u16::from_ne_bytes([header.ttl, header.proto]);
-    header.ttl -= 1;
+    header.ttl = header.ttl.wrapping_sub(1);
     let mut delta = Delta::NONE.word16(old, u16::from_ne_bytes([header.ttl, header.proto]));
     if let Some(to) = to {
         header.src_addr = to.source.v4();
@@ -80,10 +77,7 @@ fn ipv6(ctx: &XdpContext, packet: &Packet, to: Option<&Endpoints>) -> Result<(),
     let header = ptr_at::<Ipv6Hdr>(ctx, packet.l3).ok_or(Event::DropInternal)?;
     // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
     let header = unsafe { &mut *header };
-    if header.hop_limit <= 1 {
-        return Err(Event::DropTtlExceeded);
-    }
-    header.hop_limit -= 1;
+    header.hop_limit = header.hop_limit.wrapping_sub(1);
     if let Some(to) = to {
         header.src_addr = to.source.v6();
         header.dst_addr = to.destination.v6();

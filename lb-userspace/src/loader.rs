@@ -266,7 +266,7 @@ impl Loaded {
 
 fn attach_error(interface: &str, source: ProgramError) -> LoadError {
     let busy = matches!(&source, ProgramError::SyscallError(error)
-        if error.io_error.raw_os_error() == Some(libc::EBUSY));
+        if matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
     let hint = if busy {
         "; another XDP program is attached: see `ip link show`, take it off with `ip link set DEV \
          xdp off` or what put it there"

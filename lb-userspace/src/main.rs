@@ -74,7 +74,7 @@ fn accepted(path: &Path, json: bool, detaching: bool) -> Result<Config, ExitCode
     let problems: Vec<String> = preflight::check(&config)
         .into_iter()
         .filter(|problem| !detaching || problem.is_permission())
-        .map(|problem| problem.to_string())
+        .map(|problem| problem.describe(path))
         .collect();
     if problems.is_empty() { Ok(config) } else { Err(refused(&problems)) }
 }

@@ -19,7 +19,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use crate::config::{Config, Forward};
+use crate::config::{Config, Forward, place};
 
 /// One thing that is in the way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +89,23 @@ impl Problem {
     #[must_use]
     pub const fn is_permission(&self) -> bool {
         matches!(self, Self::Permission { .. })
+    }
+
+    /// The problem, with its place in the configuration file where it has one there.
+    #[must_use]
+    pub fn describe(&self, file: &Path) -> String {
+        let place = match self {
+            Self::NoInterface { name, .. } => place(file, "agent", "interfaces", Some(name)),
+            Self::NoBpffs { .. } => place(file, "agent", "bpffs", None),
+            Self::Permission { .. }
+            | Self::Kernel { .. }
+            | Self::Unknown { .. }
+            | Self::LocalPorts { .. } => None,
+        };
+        match place {
+            Some(place) => format!("{}:{}:{}: {self}", file.display(), place.line, place.column),
+            None => self.to_string(),
+        }
     }
 }
 

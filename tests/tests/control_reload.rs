@@ -93,7 +93,7 @@ fn backends_come_go_and_move() {
     );
     scenario.expect_of(
         "backend web",
-        "backend web-1=1 10.0.0.11:8080 pool api=2 ready generation=2 since=2 interface=2 sources=1 keep
+        "backend web-1=1 10.0.0.11:8080 pool api=2 ready generation=2 since=1 interface=2 sources=1 keep
          backend web-3=3 10.0.0.13:8080 pool web=1 ready generation=1 since=1 interface=2 sources=1
          backend web-4=6 10.0.0.14:8080 pool web=1 ready generation=2 since=2 interface=2 sources=1",
     );

@@ -249,6 +249,11 @@ fn chains_of_extension_headers_that_are_too_long() {
         check(&mut bench, &too_long, |_| {}, Event::PassExtensionChain);
         let together = packet.clone().extensions(&[(0, 264), (60, 256)]);
         check(&mut bench, &together, |_| {}, Event::PassExtensionChain);
+        // A route to go on with: the destination is not the last one.
+        let routed = packet.clone().extensions(&[(43, 24)]);
+        let segments_left = routed.l3() + 43;
+        let on = |bytes: &mut Vec<u8>| bytes[segments_left] = 1;
+        check(&mut bench, &routed, on, Event::PassExtensionChain);
         // One header says that it is longer than the packet.
         let one = packet.extensions(&[(0, 8)]);
         let units = one.l3() + 41;

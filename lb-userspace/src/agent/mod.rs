@@ -96,6 +96,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         netlink,
         started,
         last_reload: None,
+        apply_at: None,
         sweeps: Sweeps::new(),
     };
     let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));

@@ -44,16 +44,45 @@ pub(super) async fn attach(
     }
     let mut interfaces = Vec::new();
     for name in &agent.interfaces {
-        let mode = match links::xdp_mode(handle, name).await {
-            Ok(mode) => mode.unwrap_or("detached"),
-            Err(error) => {
-                warn!("{name}: {error}");
-                "unknown"
-            }
-        };
-        interfaces.push(wire::Interface { name: name.clone(), mode: mode.to_owned() });
+        interfaces.push(wire::Interface { name: name.clone(), mode: mode(handle, name).await });
     }
     Ok(interfaces)
+}
+
+/// How XDP runs there, for people.
+async fn mode(handle: &rtnetlink::Handle, name: &str) -> String {
+    match links::xdp_mode(handle, name).await {
+        Ok(mode) => mode.unwrap_or(DETACHED).to_owned(),
+        Err(_gone) => GONE.to_owned(),
+    }
+}
+
+const DETACHED: &str = "detached";
+const GONE: &str = "not there";
+
+/// Attaches the program again where an interface has gone and come back; notes the modes.
+pub(super) async fn look_after(
+    loaded: &mut Loaded,
+    agent: &Agent,
+    handle: &rtnetlink::Handle,
+    interfaces: &mut [wire::Interface],
+) {
+    for interface in interfaces {
+        let mut now = mode(handle, &interface.name).await;
+        if now == DETACHED {
+            match loaded.attach(&interface.name, agent.xdp_mode) {
+                Ok(_) => {
+                    info!("{}: program attached again", interface.name);
+                    now = mode(handle, &interface.name).await;
+                }
+                Err(error) => warn!("{error}"),
+            }
+        }
+        if now == GONE && interface.mode != GONE {
+            warn!("{}: the interface is gone", interface.name);
+        }
+        interface.mode = now;
+    }
 }
 
 /// Takes the program off interfaces that `agent` does not name.

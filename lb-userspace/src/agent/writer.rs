@@ -43,8 +43,9 @@ const SWEEP_SHARE: u32 = 20;
 /// [`COUNT_WITHIN`].
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 const COUNT_WITHIN: Duration = Duration::from_millis(200);
-/// Listener addresses are looked after this often: somebody may have taken one off.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
+/// Interfaces and listener addresses are looked after this often: an interface may have gone and
+/// come back, somebody may have taken an address off.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
 
 /// What the writer works with.
 pub(super) struct Writer {
@@ -68,6 +69,8 @@ pub(super) struct Writer {
     pub(super) started: SystemTime,
     /// The last reload: when, and why it was refused.
     pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
+    /// When the maps are to be brought to what is wanted; `None`: they are there.
+    pub(super) apply_at: Option<Instant>,
     /// When entries are counted and reclaimed.
     pub(super) sweeps: Sweeps,
 }
@@ -87,10 +90,9 @@ pub(super) struct Inputs {
 impl Writer {
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
-        let mut apply_at: Option<Instant> = None;
-        let mut addresses_at = Instant::now();
+        let mut look_at = Instant::now();
         loop {
-            let apply = apply_at.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
+            let apply = self.apply_at.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
             tokio::select! {
                 Some(command) = inputs.commands.recv() => self.command(command).await,
                 Some(()) = inputs.reload.recv() => {
@@ -101,20 +103,23 @@ impl Writer {
                 Some((name, health)) = inputs.health.recv() => {
                     log_health(&name, &health);
                     if self.controller.set_health(&name, health) {
-                        apply_at.get_or_insert(Instant::now() + SETTLE);
+                        self.apply_at.get_or_insert(Instant::now() + SETTLE);
                     }
                 }
                 Some((name, reach)) = inputs.reach.recv() => {
                     debug!("{name}: {reach:?}");
                     if self.controller.set_reach(&name, reach) {
-                        apply_at.get_or_insert(Instant::now() + SETTLE);
+                        self.apply_at.get_or_insert(Instant::now() + SETTLE);
                     }
                 }
-                () = sleep_until(apply), if apply_at.is_some() => {
-                    apply_at = self.apply();
+                () = sleep_until(apply), if self.apply_at.is_some() => {
+                    self.apply_at = self.apply();
                 }
-                () = sleep_until(addresses_at) => {
-                    addresses_at = Instant::now() + ADDRESSES_EVERY;
+                () = sleep_until(look_at) => {
+                    look_at = Instant::now() + LOOK_AFTER;
+                    let agent = &self.controller.config().agent;
+                    network::look_after(&mut self.loaded, agent, &self.netlink, &mut self.interfaces)
+                        .await;
                     self.place_addresses().await;
                 }
                 () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.controller),
@@ -232,7 +237,10 @@ impl Writer {
         state.save(&self.controller.config().agent.state).map_err(internal)?;
         self.state = state;
         self.controller.set_intent(name, intent).map_err(internal)?;
-        self.controller.apply().map_err(internal)?;
+        if let Err(error) = self.controller.apply() {
+            self.apply_at = Some(Instant::now() + RETRY);
+            return Err(internal(error));
+        }
         info!("{name}: {previous} -> {intent}, by the operator");
         let status = self.controller.status().map_err(internal)?;
         let backend = status
@@ -267,7 +275,8 @@ impl Writer {
         })?;
         let old = self.controller.config().clone();
         let mut reasons = changes::need_restart(&old.agent, &config.agent);
-        reasons.extend(preflight::check(&config).iter().map(ToString::to_string));
+        let problems = preflight::check(&config);
+        reasons.extend(problems.iter().map(|problem| problem.describe(&self.config_path)));
         if !reasons.is_empty() {
             return Err(refused(reasons));
         }
@@ -291,7 +300,10 @@ impl Writer {
                 return Err(refused(vec![error.to_string()]));
             }
             // It is in force, and what is missing in the maps comes with the next try.
-            Err(error) => error!("maps: {error}"),
+            Err(error) => {
+                error!("maps: {error}; trying again");
+                self.apply_at = Some(Instant::now() + RETRY);
+            }
         }
         if let Some(attached) = attached {
             self.interfaces = attached;

@@ -10,6 +10,7 @@ mod error;
 mod group;
 mod listener;
 mod load;
+mod place;
 mod pool;
 mod raw;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use load::{load, parse};
+pub use place::place;
 
 use std::{
     net::{IpAddr, SocketAddr},

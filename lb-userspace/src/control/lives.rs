@@ -9,7 +9,8 @@
 //! ```
 //! Pins name a generation, so those of an earlier life are void for good (P9). Flows are served
 //! from `flows_since` on: with `on_down = "reset"` that moves with each life, with `"keep"` only
-//! when the backend itself changes (address, port, pool), since its flows cannot follow there.
+//! when the backend itself changes (address, port, forwarding mode), since its flows cannot follow
+//! there. Another pool, or another name for it, voids pins only: flows stay where they are (P6).
 
 use lb_common::{
     address::Address,
@@ -24,6 +25,8 @@ use crate::config::OnDown;
 pub struct Wish<'a> {
     /// Row of its pool.
     pub pool: u32,
+    /// That pool forwards as the backend's last one did, if it had one.
+    pub same_mode: bool,
     /// Its address.
     pub address: Address,
     /// Its port, network byte order; 0: the client's.
@@ -44,13 +47,14 @@ pub struct Wish<'a> {
 /// never used, and `row` is what stands there.
 #[must_use]
 pub fn next(previous: Option<&Backend>, row: &Backend, wish: &Wish<'_>) -> Backend {
+    let joins = previous.is_some_and(|old| old.pool != wish.pool);
     let moved = previous.is_none_or(|old| {
-        (old.address, old.port_be, old.pool) != (wish.address, wish.port_be, wish.pool)
+        (old.address, old.port_be) != (wish.address, wish.port_be) || (joins && !wish.same_mode)
     });
     let state = state(if moved { None } else { previous }, wish);
     let returns = state != BackendState::Down && !in_service(row);
     let generation =
-        if moved || returns { row.generation.saturating_add(1) } else { row.generation };
+        if moved || joins || returns { row.generation.saturating_add(1) } else { row.generation };
     let flows_since = if moved || (returns && wish.on_down == OnDown::Reset) {
         generation
     } else {
@@ -144,6 +148,7 @@ mod tests {
     fn wish<'a>(on_down: OnDown, intent: Intent, health: &'a Health, reach: &'a Reach) -> Wish<'a> {
         Wish {
             pool: 1,
+            same_mode: false,
             address: address(1),
             port_be: 80,
             on_down,
@@ -225,6 +230,8 @@ mod tests {
             let got = next(Some(&up), &up, &wish);
             assert_eq!((got.generation, got.flows_since), (2, 2), "{wish:?}");
         }
+        let renamed = next(Some(&up), &up, &Wish { pool: 2, same_mode: true, ..base });
+        assert_eq!((renamed.generation, renamed.flows_since), (2, 1), "pins void, flows not");
         let other = next(None, &up, &base);
         assert_eq!((other.generation, other.flows_since), (2, 2), "another backend's row");
         let unprobed =

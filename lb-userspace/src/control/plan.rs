@@ -161,8 +161,15 @@ impl Planner<'_> {
             return Err(Full { limit: "backends", capacity: limits.backends });
         };
         let facts = self.inputs.facts;
+        let row = self.inputs.there.backends.get(&id).copied().unwrap_or_default();
+        let previous = (known.is_some() && row.state != BackendState::Unset.code()).then_some(&row);
+        let pools = &self.inputs.there.pools;
+        let same_mode = previous
+            .and_then(|old| pools.get(&old.pool))
+            .is_some_and(|old| old.forward == pool.forward.code());
         let wish = Wish {
             pool: pool_id,
+            same_mode,
             address: backend.address,
             port_be: backend.port_be,
             on_down: pool.on_down,
@@ -171,8 +178,6 @@ impl Planner<'_> {
             health: facts.health.get(&backend.name).unwrap_or(&Health::Unknown),
             reach: facts.reach.get(&backend.name).unwrap_or(&NOT_YET),
         };
-        let row = self.inputs.there.backends.get(&id).copied().unwrap_or_default();
-        let previous = (known.is_some() && row.state != BackendState::Unset.code()).then_some(&row);
         let record = lives::next(previous, &row, &wish);
         self.wanted.backends.insert(id, record);
         self.want_identity(Kind::Backend, id, &backend.name);

@@ -90,7 +90,7 @@ impl Watch {
     }
 
     /// Follows these from now on. Waits for nothing, so it may be called by the task that reads
-    /// the reports. What is known of backends that stay is not reported again.
+    /// the reports. What is known of backends that stay is reported again.
     pub fn configure(&self, wanted: Wanted) {
         self.wanted.send_replace(wanted);
     }
@@ -138,6 +138,9 @@ async fn session(
                 if changed.is_err() {
                     return Ok(());
                 }
+                // Who asked may have forgotten what it was told, if a backend went and came back
+                // in between.
+                known.reported.clear();
                 dirt = dirt.max(Dirt::Routes);
             }
             // The first tick comes at once: that is the first look.

@@ -161,7 +161,13 @@ impl Frame {
             body[1] = u8::try_from(bytes - 4).unwrap_or(u8::MAX);
             body
         };
-        self.extensions = headers.iter().map(|(kind, bytes)| (*kind, body(*bytes))).collect();
+        // A routing header has been to all its addresses: no segments left.
+        let filled = |kind: u8, bytes: usize| match kind {
+            43 => vec![0; bytes - 2],
+            _ => body(bytes),
+        };
+        self.extensions =
+            headers.iter().map(|(kind, bytes)| (*kind, filled(*kind, *bytes))).collect();
         self
     }
 
