@@ -123,15 +123,18 @@ pub fn backend(status: &BackendStatus) -> wire::Backend {
         wire::BackendState::Removed
     } else {
         match status.state {
+            // Without a way to it, it is in no table.
+            BackendState::Ready if !status.takes_clients && status.weight > 0 => {
+                wire::BackendState::Down
+            }
             BackendState::Ready => wire::BackendState::Ready,
             BackendState::Draining => wire::BackendState::Draining,
             BackendState::Evacuating => wire::BackendState::Evacuating,
             BackendState::Down | BackendState::Unset => wire::BackendState::Down,
         }
     };
-    let reason = failure
-        .or_else(|| (!reach.known).then(|| reach.detail.clone()))
-        .or_else(|| (status.weight == 0 && !status.removed).then(|| "weight 0".to_owned()));
+    let reason =
+        failure.or_else(|| (status.weight == 0 && !status.removed).then(|| "weight 0".to_owned()));
     wire::Backend {
         name: status.name.clone(),
         pool: status.pool.clone(),
