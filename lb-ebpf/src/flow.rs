@@ -185,7 +185,8 @@ fn write(judging: &Judging<'_>, renewed: *mut Flow, reclaiming: bool) -> Result<
     let event = if reclaiming {
         Event::FlowInsertFailed
     } else if !renewed.is_null() {
-        // SAFETY: as in `to_backend`.
+        // SAFETY: as in `to_backend`. Not one word, so another CPU could read a mixture: but a
+        // network card brings all packets of a five-tuple to one CPU.
         unsafe { renewed.write(work.flow) };
         Event::FlowRenewed
     } else {

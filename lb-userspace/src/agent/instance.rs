@@ -10,6 +10,8 @@ use std::{
     net::IpAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use lb_common::hash::Seed;
@@ -80,14 +82,24 @@ impl Lock {
     }
 }
 
-fn lock(path: &Path, file: File) -> Result<Flock<File>, InstanceError> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-        if error == nix::errno::Errno::EWOULDBLOCK {
-            InstanceError::Taken { path: path.to_owned() }
-        } else {
-            failed(path, "lock")(error.into())
+/// An agent that was just killed holds its lock for a moment more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+fn lock(path: &Path, mut file: File) -> Result<Flock<File>, InstanceError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => return Ok(held),
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < until => {
+                file = back;
+                thread::sleep(PATIENCE / 50);
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                return Err(InstanceError::Taken { path: path.to_owned() });
+            }
+            Err((_, error)) => return Err(failed(path, "lock")(error.into())),
         }
-    })
+    }
 }
 
 fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> InstanceError {

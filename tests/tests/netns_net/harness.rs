@@ -52,15 +52,6 @@ impl Namespace {
         })
     }
 
-    /// Runs `ip` with these arguments in the namespace: does it succeed?
-    pub(crate) fn try_ip(&self, arguments: &str) -> bool {
-        let arguments = arguments.to_owned();
-        self.run(move || {
-            let arguments = arguments.split_whitespace();
-            Command::new("ip").args(arguments).output().expect("ip runs").status.success()
-        })
-    }
-
     pub(crate) fn index(&self, interface: &str) -> u32 {
         let link = self.ip(&format!("-o link show {interface}"));
         link.split(':').next().and_then(|n| n.parse().ok()).expect("an index")
