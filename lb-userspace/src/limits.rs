@@ -6,8 +6,8 @@ use std::mem::size_of;
 
 use lb_common::{
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Name, Pin, PinKey,
-        Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+        PinKey, Pool, Reply, Vip, VipKey,
     },
     maps, select,
 };
@@ -30,6 +30,37 @@ const ELEMENT_BYTES: u64 = 48;
 
 /// `struct bucket`: list head and lock.
 const BUCKET_BYTES: u64 = 16;
+
+/// What new maps of that size are marked with.
+#[must_use]
+pub fn meta(limits: &Limits) -> Meta {
+    Meta {
+        layout_version: maps::LAYOUT_VERSION,
+        pins: limits.pins,
+        flows: limits.flows,
+        listeners: limits.listeners,
+        backends: limits.backends,
+        pools: limits.pools,
+        maglev_slots: limits.maglev_slots,
+        next_scope: 1,
+    }
+}
+
+/// The first limit that differs from what `there` was made with: its key, its value in `limits`,
+/// its value there.
+#[must_use]
+pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u32)> {
+    [
+        ("pins", limits.pins, there.pins),
+        ("flows", limits.flows, there.flows),
+        ("listeners", limits.listeners, there.listeners),
+        ("backends", limits.backends, there.backends),
+        ("pools", limits.pools, there.pools),
+        ("maglev_slots", limits.maglev_slots, there.maglev_slots),
+    ]
+    .into_iter()
+    .find(|(_, wanted, there)| wanted != there)
+}
 
 /// Entries of every map whose size follows from `limits`, by name.
 ///

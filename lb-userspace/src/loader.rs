@@ -18,13 +18,12 @@ use aya::{
 };
 use lb_common::{
     hash::Seed,
-    layout::Meta,
     maps::{LAYOUT_VERSION, PERSISTENT, PROGRAM, SEED, SLOTS, TEST_CLOCK},
 };
 
 use crate::{
     config::{Limits, XdpMode},
-    limits::entries,
+    limits::{difference, entries},
     maps::{LbMaps as _, MapError, kernel::KernelMaps},
 };
 
@@ -100,21 +99,6 @@ pub struct Options<'a> {
     pub test_clock: bool,
 }
 
-/// The map sizes and layout that `limits` lead to.
-#[must_use]
-pub fn meta(limits: &Limits) -> Meta {
-    Meta {
-        layout_version: LAYOUT_VERSION,
-        pins: limits.pins,
-        flows: limits.flows,
-        listeners: limits.listeners,
-        backends: limits.backends,
-        pools: limits.pools,
-        maglev_slots: limits.maglev_slots,
-        next_scope: 1,
-    }
-}
-
 /// A loaded program, not attached by its loading.
 pub struct Loaded {
     /// aya's handle; dropping it leaves what is pinned.
@@ -157,19 +141,14 @@ fn check_instance(options: &Options<'_>) -> Result<(), LoadError> {
     if there.layout_version == 0 {
         return Ok(());
     }
-    let wanted = meta(options.limits);
-    let pairs = [
-        ("layout version", there.layout_version, wanted.layout_version),
-        ("limits.pins", there.pins, wanted.pins),
-        ("limits.flows", there.flows, wanted.flows),
-        ("limits.listeners", there.listeners, wanted.listeners),
-        ("limits.backends", there.backends, wanted.backends),
-        ("limits.pools", there.pools, wanted.pools),
-        ("limits.maglev_slots", there.maglev_slots, wanted.maglev_slots),
-    ];
-    match pairs.into_iter().find(|(_, there, wanted)| there != wanted) {
+    let other_layout = (there.layout_version != LAYOUT_VERSION).then_some((
+        "layout version",
+        LAYOUT_VERSION,
+        there.layout_version,
+    ));
+    match other_layout.or_else(|| difference(options.limits, &there)) {
         None => Ok(()),
-        Some((what, there, wanted)) => Err(LoadError::OtherInstance {
+        Some((what, wanted, there)) => Err(LoadError::OtherInstance {
             path: options.directory.to_owned(),
             what,
             there,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::{hash::Seed, layout::Kind, maps::LAYOUT_VERSION};
 
 use super::{
-    error::{check_limits, fresh_meta},
+    error::check_limits,
     facts::{Facts, Health, Intent, Reach},
     plan::{self, Inputs, Wanted},
     reconcile::{self, Applied, TableShape},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Config},
+    limits,
     maps::{Cursor, LbMaps, MapError},
     model::{self, Model},
     sessions::{
@@ -65,7 +66,7 @@ impl<M: LbMaps> Controller<M> {
         let meta = maps.meta()?;
         let fresh = meta.layout_version == 0;
         if fresh {
-            maps.set_meta(&fresh_meta(&config.limits))?;
+            maps.set_meta(&limits::meta(&config.limits))?;
         } else if meta.layout_version != LAYOUT_VERSION {
             return Err(ControlError::Layout { found: meta.layout_version });
         } else {
@@ -157,7 +158,7 @@ impl<M: LbMaps> Controller<M> {
     /// [`ControlError::Full`], nothing. After [`ControlError::Apply`] it is in force but not all
     /// of it in the maps: [`Self::apply`] tries again.
     pub fn configure(&mut self, config: Config) -> Result<Applied, ControlError> {
-        check_limits(&config.limits, &fresh_meta(&self.config.limits))?;
+        check_limits(&config.limits, &limits::meta(&self.config.limits))?;
         let model = Model::new(&config);
         let facts = self.facts_that_hold(&config, &model);
         let wanted = plan::plan(&Inputs {

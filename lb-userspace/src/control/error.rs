@@ -3,7 +3,7 @@
 use lb_common::{layout::Meta, maps::LAYOUT_VERSION};
 
 use super::{ids::Full, reconcile::ApplyError};
-use crate::{config::Limits, maps::MapError};
+use crate::{config::Limits, limits::difference, maps::MapError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -44,31 +44,9 @@ pub enum ControlError {
     Apply(#[from] ApplyError),
 }
 
-/// What new maps of that size are marked with.
-pub(super) fn fresh_meta(limits: &Limits) -> Meta {
-    Meta {
-        layout_version: LAYOUT_VERSION,
-        pins: limits.pins,
-        flows: limits.flows,
-        listeners: limits.listeners,
-        backends: limits.backends,
-        pools: limits.pools,
-        maglev_slots: limits.maglev_slots,
-        next_scope: 1,
-    }
-}
-
-/// Refuses sizes that are not those of the maps.
+/// Refuses limits that differ from what the maps were made with.
 pub(super) fn check_limits(limits: &Limits, meta: &Meta) -> Result<(), ControlError> {
-    let all = [
-        ("pins", limits.pins, meta.pins),
-        ("flows", limits.flows, meta.flows),
-        ("listeners", limits.listeners, meta.listeners),
-        ("backends", limits.backends, meta.backends),
-        ("pools", limits.pools, meta.pools),
-        ("maglev_slots", limits.maglev_slots, meta.maglev_slots),
-    ];
-    match all.into_iter().find(|(_, configured, instance)| configured != instance) {
+    match difference(limits, meta) {
         Some((limit, configured, instance)) => {
             Err(ControlError::Limit { limit, configured, instance })
         }

@@ -13,6 +13,7 @@ use lb_common::{
 };
 use lb_userspace::{
     config::Limits,
+    limits,
     loader::{self, Loaded},
     maps::LbMaps as _,
     object::OBJECT,
@@ -89,7 +90,7 @@ impl Bench {
         prepare(&mount.instance());
         let (program, clock) = load(&mount, &limits);
         let mut maps = program.maps().expect("maps opened");
-        maps.set_meta(&loader::meta(&limits)).expect("meta written");
+        maps.set_meta(&limits::meta(&limits)).expect("meta written");
         maps.set_settings(&SETTINGS).expect("settings written");
         let rows = limits.listeners as usize + 1;
         let mut bench = Self {
