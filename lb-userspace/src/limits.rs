@@ -131,15 +131,6 @@ const fn rounded(size: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const DEFAULT: Limits = Limits {
-        pins: 1_000_000,
-        flows: 1_000_000,
-        listeners: 512,
-        backends: 4_096,
-        pools: 64,
-        maglev_slots: 65_537,
-    };
-
     fn cost(limits: &Limits, cpus: u32, map: &str) -> u64 {
         costs(limits, cpus).iter().find(|cost| cost.map == map).expect(map).bytes
     }
@@ -150,17 +141,17 @@ mod tests {
             assert_eq!(cost(limits, cpus, map), want, "{map}");
         };
         // Key 20 bytes, so 24; value 24. Buckets: 2^20.
-        check(&DEFAULT, 2, maps::PINS, 1_000_000 * 96 + 16 * 1_048_576);
+        check(&Limits::default(), 2, maps::PINS, 1_000_000 * 96 + 16 * 1_048_576);
         // A power of two has as many buckets as entries.
-        check(&Limits { pins: 1_024, ..DEFAULT }, 2, maps::PINS, 1_024 * (96 + 16));
-        check(&Limits { pins: 1_025, ..DEFAULT }, 2, maps::PINS, 1_025 * 96 + 16 * 2_048);
+        check(&Limits { pins: 1_024, ..Limits::default() }, 2, maps::PINS, 1_024 * (96 + 16));
+        check(&Limits { pins: 1_025, ..Limits::default() }, 2, maps::PINS, 1_025 * 96 + 16 * 2_048);
         // 65,537 slots are 16,385 words.
-        check(&DEFAULT, 2, maps::TABLES, 128 * 16_385 * 8);
-        let one = cost(&DEFAULT, 1, maps::BACKEND_STATS);
+        check(&Limits::default(), 2, maps::TABLES, 128 * 16_385 * 8);
+        let one = cost(&Limits::default(), 1, maps::BACKEND_STATS);
         assert_eq!(one, 4_097 * 40);
-        check(&DEFAULT, 8, maps::BACKEND_STATS, 8 * one);
+        check(&Limits::default(), 8, maps::BACKEND_STATS, 8 * one);
         // Shared by the CPUs.
-        check(&DEFAULT, 8, maps::BACKENDS, cost(&DEFAULT, 1, maps::BACKENDS));
+        check(&Limits::default(), 8, maps::BACKENDS, cost(&Limits::default(), 1, maps::BACKENDS));
     }
 
     #[test]

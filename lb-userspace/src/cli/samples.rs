@@ -122,21 +122,9 @@ pub(super) fn sample_config() -> config::Config {
             state: "/var/lib/holdfast".into(),
             manage_addresses: true,
             packet_events: false,
-            flow_timeouts: config::FlowTimeouts {
-                tcp_established: Duration::from_mins(124),
-                tcp_transitory: Duration::from_mins(4),
-                tcp_time_wait: Duration::from_mins(1),
-                udp: Duration::from_mins(5),
-            },
+            flow_timeouts: config::FlowTimeouts::default(),
         },
-        limits: config::Limits {
-            pins: 1_000_000,
-            flows: 1_000_000,
-            listeners: 512,
-            backends: 4_096,
-            pools: 64,
-            maglev_slots: 65_537,
-        },
+        limits: config::Limits::default(),
         pools: vec![
             config::Pool {
                 name: "web".to_owned(),
