@@ -58,36 +58,38 @@ events! {
 
     PassNotIp = 3, "pass_not_ip", Passed, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     PassTruncated = 4, "pass_truncated", Passed, "Shorter than its headers say.";
-    PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version or length, or IPv4-mapped addresses in IPv6.";
-    PassExtensionChain = 6, "pass_extension_chain", Passed, "IPv6 extension headers that are not followed: too many, or a route to go on.";
-    PassFragment = 7, "pass_fragment", Passed, "A fragment.";
-    PassIcmpError = 8, "pass_icmp_error", Passed, "An ICMP error, of either IP version.";
-    PassNotTcpUdp = 9, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";
-    PassNoListener = 10, "pass_no_listener", Passed, "For no listener, and no answer to one.";
-    PassStaleReply = 11, "pass_stale_reply", Passed, "An answer whose flow is over.";
+    PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version, length, option or checksum, or IPv4-mapped addresses in IPv6.";
+    PassExtensionChain = 6, "pass_extension_chain", Passed, "Too many IPv6 extension headers, or too long ones.";
+    PassSourceRoute = 7, "pass_source_route", Passed, "An IPv4 source route, or an IPv6 route to go on.";
+    PassFragment = 8, "pass_fragment", Passed, "A fragment.";
+    PassIcmpError = 9, "pass_icmp_error", Passed, "An ICMP error, of either IP version.";
+    PassNotTcpUdp = 10, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";
+    PassNoListener = 11, "pass_no_listener", Passed, "For no listener, and no answer to one.";
+    PassStaleReply = 12, "pass_stale_reply", Passed, "An answer whose flow is over.";
 
-    DropBadSource = 12, "drop_bad_source", Dropped, "From an address or port that no client has, or from the listener's own.";
-    DropBadTcp = 13, "drop_bad_tcp", Dropped, "A TCP header with an impossible length or flags.";
-    DropBadUdp = 14, "drop_bad_udp", Dropped, "A UDP header with an impossible length.";
-    DropTtlExceeded = 15, "drop_ttl_exceeded", Dropped, "Its TTL or hop limit is used up.";
-    DropNoBackend = 16, "drop_no_backend", Dropped, "No backend of the pool takes clients.";
-    DropNoNextHop = 17, "drop_no_next_hop", Dropped, "The backend's link-layer address is not known.";
-    DropNoSource = 18, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
-    DropPortsExhausted = 19, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
-    DropGone = 20, "drop_gone", Dropped, "A TCP packet whose flow's backend is gone and that must not be answered.";
-    DropInternal = 21, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
+    DropBadSource = 13, "drop_bad_source", Dropped, "From an address or port that no client has, or from one of the balancer's own.";
+    DropBadTcp = 14, "drop_bad_tcp", Dropped, "A TCP header with an impossible length or flags.";
+    DropBadUdp = 15, "drop_bad_udp", Dropped, "A UDP header with an impossible length.";
+    DropTtlExceeded = 16, "drop_ttl_exceeded", Dropped, "Its TTL or hop limit is used up.";
+    DropNoBackend = 17, "drop_no_backend", Dropped, "No backend of the pool takes clients.";
+    DropNoNextHop = 18, "drop_no_next_hop", Dropped, "The backend's link-layer address is not known.";
+    DropNoSource = 19, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
+    DropPortsExhausted = 20, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
+    DropGone = 21, "drop_gone", Dropped, "A TCP packet whose flow's backend is gone and that must not be answered.";
+    DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a translated flow that is not known.";
+    DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
-    FlowMade = 22, "flow_made", Noted, "A flow was placed.";
-    FlowInsertFailed = 23, "flow_insert_failed", Noted, "A placed flow could not be written; its next packet follows pin and hash.";
-    PinMade = 24, "pin_made", Noted, "A pin was inserted.";
-    PinRenewed = 25, "pin_renewed", Noted, "A void pin was made anew in place.";
-    PinFollowed = 26, "pin_followed", Noted, "A new flow followed its client's pin.";
-    PinInsertFailed = 27, "pin_insert_failed", Noted, "A pin could not be inserted; the flow was placed by the hash.";
-    PinReclaiming = 28, "pin_reclaiming", Noted, "A void pin was left alone because it is being reclaimed; the flow was placed by the hash.";
-    ReplyMade = 29, "reply_made", Noted, "A NAT source port was taken.";
-    ReplyTakenOver = 30, "reply_taken_over", Noted, "A NAT source port was taken over from a flow that is over.";
-    FlowPlacedByHash = 31, "flow_placed_by_hash", Noted, "A new flow of a client without a pin was placed by the hash.";
-    FlowRenewed = 32, "flow_renewed", Noted, "A flow was placed over the entry of one that is over.";
+    FlowMade = 24, "flow_made", Noted, "A flow was placed.";
+    FlowInsertFailed = 25, "flow_insert_failed", Noted, "A placed flow could not be written; its next packet follows pin and hash.";
+    PinMade = 26, "pin_made", Noted, "A pin was inserted.";
+    PinRenewed = 27, "pin_renewed", Noted, "A void pin was made anew in place.";
+    PinFollowed = 28, "pin_followed", Noted, "A new flow followed its client's pin.";
+    PinInsertFailed = 29, "pin_insert_failed", Noted, "A pin could not be inserted; the flow was placed by the hash.";
+    PinReclaiming = 30, "pin_reclaiming", Noted, "A void pin was left alone because it is being reclaimed; the flow was placed by the hash.";
+    ReplyMade = 31, "reply_made", Noted, "A NAT source port was taken.";
+    ReplyTakenOver = 32, "reply_taken_over", Noted, "A NAT source port was taken over from a flow that is over.";
+    FlowPlacedByHash = 33, "flow_placed_by_hash", Noted, "A new flow of a client without a pin was placed by the hash.";
+    FlowRenewed = 34, "flow_renewed", Noted, "A flow was placed over the entry of one that is over.";
 }
 
 #[cfg(test)]

@@ -79,6 +79,31 @@ pub const fn is_extension(next_header: u8) -> bool {
     matches!(next_header, 0 | ROUTING | 60 | 135 | 139 | 140)
 }
 
+/// Length of an IPv4 header without options, in bytes.
+pub const IPV4_MIN_LEN: usize = 20;
+/// Most bytes of IPv4 options.
+pub const MAX_OPTION_BYTES: usize = 40;
+
+/// Bytes to step over from an IPv4 option to the next, by its `kind`, the `length` behind that,
+/// and the bytes that are `left` of all options (RFC 791, 3.1).
+///
+/// Unknown ones are carried as they are, which a host ignores (RFC 1122, 3.2.1.8). Not a source
+/// route: where its packet goes next is not for a balancer to say (RFC 7126, 4.3 and 4.4).
+#[inline(always)]
+pub const fn ipv4_option(kind: u8, length: u8, left: usize) -> Result<usize, Event> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE_ROUTE: u8 = 131;
+    const STRICT_ROUTE: u8 = 137;
+    match kind {
+        END => Ok(left),
+        NO_OPERATION => Ok(1),
+        _ if length < 2 || length as usize > left => Err(Event::PassBadHeader),
+        LOOSE_ROUTE | STRICT_ROUTE => Err(Event::PassSourceRoute),
+        _ => Ok(length as usize),
+    }
+}
+
 /// IPv6 routing header.
 pub const ROUTING: u8 = 43;
 /// IPv6 fragment header.
@@ -178,6 +203,26 @@ pub const fn pseudo_header(source: Address, destination: Address, protocol: u8, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn from_an_ipv4_option_to_the_next() {
+        let check = |kind: u8, length: u8, want: Result<usize, Event>| {
+            assert_eq!(ipv4_option(kind, length, 8), want, "{kind} {length}");
+        };
+        check(0, 99, Ok(8));
+        check(1, 99, Ok(1));
+        for kind in [7, 68, 130, 148, 255] {
+            check(kind, 2, Ok(2));
+            check(kind, 8, Ok(8));
+            for length in [0, 1, 9, 255] {
+                check(kind, length, Err(Event::PassBadHeader));
+            }
+        }
+        for route in [131, 137] {
+            check(route, 7, Err(Event::PassSourceRoute));
+            check(route, 9, Err(Event::PassBadHeader));
+        }
+    }
 
     #[test]
     fn flags_that_no_stack_sends() {

@@ -1,10 +1,12 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// [`crate::layout::VipKey`] to [`crate::layout::Vip`].
 pub const VIPS: &str = "VIPS";
+/// Set of [`crate::address::Address`]: VIPs and NAT sources, which no client has.
+pub const OWN: &str = "OWN";
 /// Array of [`crate::layout::Pool`].
 pub const POOLS: &str = "POOLS";
 /// Array of words of four table slots each; see [`crate::select`].
@@ -33,8 +35,9 @@ pub const IDENTITIES: &str = "IDENTITIES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 13] = [
+pub const PERSISTENT: [&str; 14] = [
     VIPS,
+    OWN,
     POOLS,
     TABLES,
     BACKENDS,

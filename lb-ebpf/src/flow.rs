@@ -8,12 +8,13 @@ use lb_common::{
     address::Address,
     event::Event,
     flow::{self, Fate, Side},
-    header,
+    header::{self, TcpFlags},
     layout::{Backend, Flow, Forward, Settings, Vip},
+    pin::Touch,
 };
 
 use crate::{
-    clock, count,
+    classify, clock, count,
     maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
@@ -118,7 +119,7 @@ fn note(ctx: &XdpContext, judging: &Judging<'_>, found: *mut Flow, backend: &Bac
         unsafe { ((*found).pin_owed != 0, (*found).nat_address, (*found).nat_port_be) };
     work.flow.nat_address = nat_address;
     work.client = work.packet.key.source;
-    let owed = pin::touch(work, judging, owed);
+    let owed = pin::touch(work, judging, Touch::Activity, owed);
     work.pin_owed = u8::from(owed);
     // SAFETY: as in `to_backend`.
     unsafe {
@@ -145,8 +146,9 @@ fn move_port(
     Ok(Event::Forwarded)
 }
 
-/// Places a new flow: pin, else hash; then a source port where the mode needs one. `renewed` is
-/// the entry to write over, null for none; `reclaiming`: there is one that is to be left alone.
+/// Places a new flow: pin, else hash; then a source port where the mode needs one. Nothing is
+/// written before all of that was found. `renewed` is the entry to write over, null for none;
+/// `reclaiming`: there is one that is to be left alone.
 #[inline(never)]
 fn place(
     ctx: &XdpContext,
@@ -155,20 +157,33 @@ fn place(
     reclaiming: bool,
 ) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
+    if classify::is_own(&work.packet.key.source) {
+        return Err(Event::DropBadSource);
+    }
     work.client = work.packet.key.source;
-    pin::choose(judging)?;
+    let chosen = pin::choose(judging)?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
-    work.state = flow::first_state(work.packet.tcp);
-    work.new_flow = 1;
     work.flow.nat_address = Address { words_be: [0; 4] };
     work.flow.nat_port_be = 0;
-    if pool.forward == Forward::Nat.code() {
-        nat::take(ctx, judging, backend)?;
-    }
-    write(judging, renewed, reclaiming)?;
+    work.new_flow = 0;
     way(backend)?;
+    let nat = pool.forward == Forward::Nat.code();
+    if work.packet.tcp.is_some_and(TcpFlags::rst) {
+        // It ends a flow, if there is one; it begins none.
+        return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
+    }
+    work.state = flow::first_state(work.packet.tcp);
+    work.new_flow = 1;
+    if nat {
+        nat::take(ctx, judging, backend)?;
+        way(backend)?;
+    }
+    count::event(judging.vip.listener, chosen);
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
+    work.pin_owed = u8::from(pin::touch(work, judging, Touch::NewFlow, true));
+    write(judging, renewed, reclaiming)?;
     debug!(ctx, "flow placed: backend {}", work.backend.id());
     Ok(Event::Forwarded)
 }

@@ -2,18 +2,24 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
-use lb_common::layout::{
-    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-    PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+use lb_common::{
+    address::Address,
+    layout::{
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+    },
 };
 
 use crate::work::Work;
 
 #[map]
 pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
+#[map]
+pub(crate) static OWN: HashMap<Address, u8> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static POOLS: Array<Pool> = Array::pinned(64, 0);
 #[map]

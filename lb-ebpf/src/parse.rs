@@ -1,12 +1,16 @@
 //! Stage 1: headers, each checked against the packet's end and the lengths before it.
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::programs::XdpContext;
 use lb_common::{
     address::Address,
+    checksum::fold,
     event::Event,
     header::{
-        FRAGMENT, ICMP, ICMPV6, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS, ROUTING, TcpFlags,
-        is_extension, is_icmp_error, is_icmpv6_error,
+        FRAGMENT, ICMP, ICMPV6, IPV4_MIN_LEN, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS,
+        MAX_OPTION_BYTES, ROUTING, TcpFlags, ipv4_option, is_extension, is_icmp_error,
+        is_icmpv6_error,
     },
     layout::{FlowKey, Protocol},
 };
@@ -17,7 +21,10 @@ use network_types::{
     vlan::VlanHdr,
 };
 
-use crate::ctx::{len, read};
+use crate::{
+    ctx::{len, read},
+    work::work,
+};
 
 const IPV4_BE: u16 = 0x0800_u16.to_be();
 const IPV6_BE: u16 = 0x86dd_u16.to_be();
@@ -160,6 +167,14 @@ fn ipv4(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
     if l3 + total_len > len(ctx) {
         return Err(Event::PassTruncated);
     }
+    if header_len == IPV4_MIN_LEN {
+        let words = read::<[u16; 10]>(ctx, l3).ok_or(Event::PassTruncated)?;
+        if fold(words.iter().map(|word| u64::from(*word)).sum()) != 0xffff {
+            return Err(Event::PassBadHeader);
+        }
+    } else {
+        ipv4_options(ctx, l3, header_len)?;
+    }
     // More fragments, or an offset.
     if u16::from_be_bytes(header.frags) & 0x3fff != 0 {
         return Err(Event::PassFragment);
@@ -174,6 +189,48 @@ fn ipv4(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
         l4,
         l4_len: (total_len - header_len) as u32,
     })
+}
+
+/// Checks the options of an IPv4 header of `header_len` bytes, and its checksum.
+///
+/// Where they end and the next one begins is kept in `WORK` and read anew for each, so that the
+/// verifier takes all ways to the next for one.
+#[inline(never)]
+fn ipv4_options(ctx: &XdpContext, l3: usize, header_len: usize) -> Result<(), Event> {
+    let options = &raw mut work().ok_or(Event::DropInternal)?.options;
+    // SAFETY: the row is this CPU's own and lives for the program's run.
+    let get = |options: *mut Options| unsafe { read_volatile(options) };
+    // SAFETY: the same.
+    let set = |at, end| unsafe { write_volatile(options, Options { at, end }) };
+    set(IPV4_MIN_LEN, header_len);
+    let mut sum = 0;
+    for at in (0..IPV4_MIN_LEN + MAX_OPTION_BYTES).step_by(2) {
+        if at >= get(options).end {
+            break;
+        }
+        let [word] = read::<[u16; 1]>(ctx, l3 + at).ok_or(Event::PassTruncated)?;
+        sum += u64::from(word);
+    }
+    if fold(sum) != 0xffff {
+        return Err(Event::PassBadHeader);
+    }
+    for _ in 0..MAX_OPTION_BYTES {
+        let Options { at, end } = get(options);
+        if at >= end {
+            break;
+        }
+        // A TCP or UDP header follows: there is a byte behind the last option's first.
+        let [kind, length] = read::<[u8; 2]>(ctx, l3 + at).ok_or(Event::PassTruncated)?;
+        set(at + ipv4_option(kind, length, end - at)?, end);
+    }
+    Ok(())
+}
+
+/// Where the next IPv4 option begins and where all end, from the header's begin on.
+#[derive(Clone, Copy)]
+pub(crate) struct Options {
+    at: usize,
+    end: usize,
 }
 
 /// What becomes of an ICMP message, by its type.
@@ -217,7 +274,7 @@ fn ipv6(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
         }
         let extension = read::<Extension>(ctx, first + skipped).ok_or(Event::PassTruncated)?;
         if next == ROUTING && extension.segments_left != 0 {
-            return Err(Event::PassExtensionChain);
+            return Err(Event::PassSourceRoute);
         }
         next = extension.next;
         skipped += (usize::from(extension.units) + 1) * 8;

@@ -17,53 +17,29 @@ use crate::{
     work::{Work, work},
 };
 
-/// Chooses the backend of a new flow, into [`Work::backend`]: the client's pin, else the hash; and
-/// pins the client.
+/// Chooses the backend of a new flow, into [`Work::backend`]: the client's pin, else the hash.
+/// Writes nothing else; what to count is in the answer.
 #[inline(never)]
-pub(crate) fn choose(judging: &Judging<'_>) -> Result<(), Event> {
+pub(crate) fn choose(judging: &Judging<'_>) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
-    let vip = judging.vip;
-    work.pin_owed = 0;
-    if vip.scope != 0 {
-        key(work, vip);
+    if judging.vip.scope != 0 {
+        key(work, judging.vip);
         if let Some(found) = PINS.get_ptr_mut(&work.pin_key) {
-            return follow(work, judging, found);
+            let (standing, backend) = standing(found, judging);
+            if matches!(standing, Standing::Honoured) {
+                work.backend = backend;
+                return Ok(Event::PinFollowed);
+            }
         }
     }
-    work.backend = select::by_hash(&work.packet.key, vip)?;
-    count::event(vip.listener, Event::FlowPlacedByHash);
-    if vip.scope != 0 {
-        work.pin_owed = u8::from(!insert(work, judging));
-    }
-    Ok(())
+    work.backend = select::by_hash(&work.packet.key, judging.vip)?;
+    Ok(Event::FlowPlacedByHash)
 }
 
-/// Goes with the pin found, or makes it anew.
+/// What a packet of a flow on [`Work::backend`] does for its client's pin: refreshes it (P4, P5),
+/// or makes it if that is `owed`. Is it still owed?
 #[inline(always)]
-fn follow(work: &mut Work, judging: &Judging<'_>, found: *mut Pin) -> Result<(), Event> {
-    let vip = judging.vip;
-    let (standing, backend) = standing(found, judging);
-    if matches!(standing, Standing::Honoured) {
-        work.backend = backend;
-        refresh(found, vip, backend, Touch::NewFlow, judging.now_ns);
-        count::event(vip.listener, Event::PinFollowed);
-        return Ok(());
-    }
-    work.backend = select::by_hash(&work.packet.key, vip)?;
-    if matches!(standing, Standing::Void) {
-        renew(found, work.backend, judging.now_ns);
-        count::event(vip.listener, Event::PinRenewed);
-    } else {
-        work.pin_owed = 1;
-        count::event(vip.listener, Event::PinReclaiming);
-    }
-    Ok(())
-}
-
-/// What a packet of a flow under way does for its client's pin: refreshes it (P4, P5), or makes
-/// it if that is still owed. Is it still owed?
-#[inline(always)]
-pub(crate) fn touch(work: &mut Work, judging: &Judging<'_>, owed: bool) -> bool {
+pub(crate) fn touch(work: &mut Work, judging: &Judging<'_>, touch: Touch, owed: bool) -> bool {
     let vip = judging.vip;
     if vip.scope == 0 {
         return false;
@@ -72,13 +48,16 @@ pub(crate) fn touch(work: &mut Work, judging: &Judging<'_>, owed: bool) -> bool 
     let Some(found) = PINS.get_ptr_mut(&work.pin_key) else {
         return owed && serves(work.backend) && !insert(work, judging);
     };
-    refresh(found, vip, work.backend, Touch::Activity, judging.now_ns);
+    refresh(found, vip, work.backend, touch, judging.now_ns);
     if !owed {
         return false;
     }
     match standing(found, judging).0 {
         Standing::Honoured => false,
-        Standing::Reclaiming => true,
+        Standing::Reclaiming => {
+            count::event(vip.listener, Event::PinReclaiming);
+            true
+        }
         Standing::Void => {
             if serves(work.backend) {
                 renew(found, work.backend, judging.now_ns);

@@ -8,6 +8,7 @@ use lb_common::{
     flow::{self as rules, Side},
     layout::{Flow, Reply},
     nat as ports,
+    pin::Touch,
 };
 
 use crate::{
@@ -74,7 +75,8 @@ fn note(found: *mut Reply, now_ns: u64) {
     };
     let reclaim_before_ns = reclaim.before_ns;
     work.client = client.source;
-    let _owed = pin::touch(work, &Judging { vip, settings, reclaim_before_ns, now_ns }, false);
+    let judging = Judging { vip, settings, reclaim_before_ns, now_ns };
+    let _owed = pin::touch(work, &judging, Touch::Activity, false);
     if let Some(flow) = FLOWS.get_ptr_mut(client) {
         write(flow, work, now_ns);
     } else {

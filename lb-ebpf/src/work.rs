@@ -5,12 +5,18 @@ use lb_common::{
     layout::{BackendRef, Flow, FlowKey, Hop, Pin, PinKey, Reply},
 };
 
-use crate::{maps::WORK, parse::Packet, rewrite::Endpoints};
+use crate::{
+    maps::WORK,
+    parse::{Options, Packet},
+    rewrite::Endpoints,
+};
 
 /// The packet under way.
 pub(crate) struct Work {
     /// What parse read.
     pub(crate) packet: Packet,
+    /// Its IPv4 options, while they are looked at.
+    pub(crate) options: Options,
     /// Its client: who sent it or, of an answer, who gets it.
     pub(crate) client: Address,
     /// Row of its listener; 0: none.

@@ -1,13 +1,14 @@
 //! What the configured capacities cost in memory. Pure.
 //!
-//! The kernel takes this at load, all of it, whether used or not.
+//! The kernel takes this at load, used or not; only own addresses take theirs as they come.
 
 use std::mem::size_of;
 
 use lb_common::{
+    address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, NAT_SOURCES,
+        Name, Pin, PinKey, Pool, Reply, Vip, VipKey,
     },
     maps, select,
 };
@@ -66,15 +67,18 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 ///
 /// Ids count from 1, so arrays have a row more; a pool has two tables, one to build the next in;
 /// a listener has a row and, while a reload gives it a new one, two scopes.
+/// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 10] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
+    let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
         (maps::PINS, pins),
         (maps::FLOWS, flows),
         (maps::REPLIES, flows),
         (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
         (maps::VIPS, listeners),
+        (maps::OWN, listeners.saturating_add(sources)),
         (maps::POOLS, pools + 1),
         (maps::BACKENDS, backends + 1),
         (maps::LISTENER_STATS, listeners + 1),
@@ -95,6 +99,7 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::FLOWS => hash::<FlowKey, Flow>(map, entries),
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
             maps::VIPS => hash::<VipKey, Vip>(map, entries),
+            maps::OWN => hash::<Address, u8>(map, entries),
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
             maps::TABLES => array(map, entries, size_of::<u64>(), 1),
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lb_common::maps::LAYOUT_VERSION;
 use lb_userspace::{
     config::{Config, Forward, Limits, OnDown, Persistence},
     control::{controller::ControlError, facts::Intent, ids::Full, reconcile::Applied},
@@ -32,6 +33,7 @@ fn start_on_empty_maps() {
         "scope 1 listener web
          vip 203.0.113.10:80/tcp listener web=1 pool web=1 scope=1 timeout=60s refresh=activity mask=/32
          vip [2001:db8::10]:9000/tcp listener api=2 pool api=2
+         own 10.0.0.254 203.0.113.10 2001:db8::10
          pool web=1 nat table=1 web-1=1:84 web-2=2:84 web-3=3:83
          pool api=2 nat table=3 api-1=4:126 api-2=5:125
          backend web-1=1 10.0.0.11:8080 pool web=1 ready generation=1 since=1 interface=2 sources=1
@@ -166,6 +168,7 @@ fn another_forwarding_mode_is_another_row() {
     scenario.expect(
         "scope 2 listener web
          vip 203.0.113.10:80/tcp listener web=1 pool web=2 scope=2 timeout=60s refresh=activity mask=/32
+         own 10.0.0.254 203.0.113.10
          pool web=2 dsr table=3 web-1=1:84 web-2=2:84 web-3=3:83
          backend web-1=1 10.0.0.11:8080 pool web=2 ready generation=2 since=2 interface=2 sources=1
          backend web-2=2 10.0.0.12:8080 pool web=2 ready generation=2 since=2 interface=2 sources=1
@@ -235,12 +238,30 @@ fn sizes_do_not_change_under_way() {
     }
 }
 
+/// From a VIP or a NAT source comes no client: known before the first packet, and no longer.
+#[test]
+fn own_addresses_follow_listeners_and_sources() {
+    let mut scenario = Scenario::start(two_pools());
+    scenario.log();
+    let mut next = two_pools();
+    next.listeners[0].address = "203.0.113.11:80".parse().expect("an address");
+    scenario.reload(next);
+    scenario.expect_of("own", "own 10.0.0.254 203.0.113.11 2001:db8::10");
+    let log = scenario.log();
+    let at = |what: &str| log.iter().position(|line| line.starts_with(what)).expect(what);
+    assert!(at("add_own 203.0.113.11") < at("set_vip"), "{log:?}");
+    assert!(at("remove_vip") < at("remove_own 203.0.113.10"), "{log:?}");
+}
+
 #[test]
 fn another_layout_is_refused() {
     let mut scenario = Scenario::start(web());
     scenario.maps().meta.as_mut().expect("written").layout_version += 1;
     let error = scenario.try_restart(web()).err().expect("another layout");
-    assert!(matches!(error, ControlError::Layout { found: 2 }), "{error}");
+    assert!(
+        matches!(error, ControlError::Layout { found } if found == LAYOUT_VERSION + 1),
+        "{error}"
+    );
 }
 
 #[test]

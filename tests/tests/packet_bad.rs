@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
-use lb_common::{event::Event, layout::Forward};
+use lb_common::{
+    event::Event,
+    layout::{Forward, Protocol},
+};
 use tests::{
     bench::site::{WAYS, client, site, tcp, udp, vip},
-    bench::{Bench, socket},
+    bench::{Bench, NAT_SOURCE_V4, NAT_SOURCE_V6, socket},
     packet::{ACK, FIN, Frame, PSH, QINQ, RST, SYN, VLAN, fix_ip_checksum},
 };
 
@@ -59,6 +62,89 @@ fn ipv4_headers_that_cannot_be() {
         }
         // Options that reach beyond the packet's end.
         check(&mut bench, &packet, |bytes| bytes[l3] = 0x4f, Event::PassBadHeader);
+    }
+}
+
+/// An update keeps a checksum as wrong as it was.
+#[test]
+fn ipv4_headers_with_a_wrong_checksum() {
+    let mut bench = site();
+    for plain in valid(false) {
+        for packet in [plain.clone(), plain.clone().options(&[1; 4]), plain.options(&[1; 40])] {
+            let [l3, l4] = [packet.l3(), packet.l4()];
+            // Each byte is under the checksum; version, length and fragments are looked at before.
+            for at in (l3 + 8..l4).chain([l3 + 1, l3 + 4, l3 + 5]) {
+                for bit in [1, 0x80] {
+                    let mut bytes = packet.build();
+                    bytes[at] ^= bit;
+                    let outcome = bench.run(&bytes);
+                    assert_eq!(outcome.events(), [Event::PassBadHeader], "{packet}, byte {at}");
+                }
+            }
+        }
+    }
+    assert!(bench.flows().is_empty() && bench.pins().is_empty() && bench.replies().is_empty());
+}
+
+#[test]
+fn ipv4_options_that_cannot_be() {
+    let mut bench = site();
+    let mut refused = |options: &[u8], want: Event| {
+        for packet in valid(false) {
+            check(&mut bench, &packet.options(options), |_| {}, want);
+        }
+    };
+    // Shorter than kind and length, or longer than all options.
+    for length in [0, 1, 5, 255] {
+        refused(&[7, length, 4, 0], Event::PassBadHeader);
+        refused(&[1, 1, 1, 7, 3, 4, 7, length], Event::PassBadHeader);
+    }
+    // The last byte begins one: its length stands in the next header.
+    refused(&[1, 1, 1, 7], Event::PassBadHeader);
+    // Loose and strict source routes, alone and behind others.
+    for route in [131, 137] {
+        refused(&[route, 7, 4, 192, 0, 2, 9, 0], Event::PassSourceRoute);
+        refused(&[1, route, 7, 4, 192, 0, 2, 9], Event::PassSourceRoute);
+        refused(&[148, 4, 0, 0, 1, route, 3, 4], Event::PassSourceRoute);
+        // One that has been gone to its end too.
+        refused(&[route, 3, 4, 0], Event::PassSourceRoute);
+        refused(&[route, 1, 4, 0], Event::PassBadHeader);
+    }
+}
+
+#[test]
+fn ipv4_options_that_are_carried() {
+    let mut bench = site();
+    let route = [131, 7, 4, 192, 0, 2, 9, 0];
+    let carried: [&[u8]; 6] = [
+        // Router alert, record route, timestamp, one that nobody knows.
+        &[148, 4, 0, 0],
+        &[7, 7, 4, 0, 0, 0, 0, 0],
+        &[68, 8, 5, 0, 0, 0, 0, 0],
+        &[0x9e, 4, 9, 9],
+        // What stands behind the end says nothing, nor what stands within another.
+        &[&[0], &route[..7]].concat(),
+        &[&[7, 12, 4, 0], &route[..]].concat(),
+    ];
+    for options in carried {
+        for packet in valid(false) {
+            let outcome = bench.send(&packet.clone().options(options));
+            assert_eq!(outcome.fate(), Event::Forwarded, "{packet} {options:?}: {outcome}");
+            assert_eq!(outcome.parsed().frame.options, options);
+        }
+    }
+}
+
+/// It ends a flow, if there is one; it begins none.
+#[test]
+fn a_reset_of_no_flow_leaves_no_trace() {
+    let mut bench = site();
+    for v6 in [false, true] {
+        for flags in [RST, RST | ACK, RST | PSH] {
+            check(&mut bench, &tcp(Forward::Nat, v6, flags), |_| {}, Event::DropNoFlow);
+            // In `dsr` the backend may know it: the flow's entry may have been evicted.
+            check(&mut bench, &tcp(Forward::Dsr, v6, flags), |_| {}, Event::Forwarded);
+        }
     }
 }
 
@@ -137,7 +223,9 @@ fn tcp_flags_that_no_stack_sends() {
             if syn && (fin || rst) || !(fin || syn || rst || ack) {
                 check(&mut bench, &packet, |_| {}, Event::DropBadTcp);
             } else {
-                assert_eq!(bench.send(&packet).fate(), Event::Forwarded, "{packet}");
+                let ends_nothing = rst && forward == Forward::Nat;
+                let want = if ends_nothing { Event::DropNoFlow } else { Event::Forwarded };
+                assert_eq!(bench.send(&packet).fate(), want, "{packet}");
                 bench.forget_flows();
                 bench.forget_replies();
                 bench.forget_pins();
@@ -191,6 +279,46 @@ fn sources_that_no_client_has() {
                 check(&mut bench, &packet, |_| {}, Event::DropBadSource);
             }
         }
+    }
+}
+
+/// From there the backend's answer would be taken for a client's packet to another listener.
+#[test]
+fn sources_that_are_the_balancers_own() {
+    let mut bench = site();
+    for (address, protocol) in
+        [("203.0.113.77:53", Protocol::Udp), ("[2001:db8::77]:443", Protocol::Tcp)]
+    {
+        let _key = bench.listener(protocol, address, 1, 0);
+    }
+    for (forward, v6) in WAYS {
+        let own: [IpAddr; 2] = if v6 {
+            ["2001:db8::77".parse().expect("an address"), NAT_SOURCE_V6.into()]
+        } else {
+            ["203.0.113.77".parse().expect("an address"), NAT_SOURCE_V4.into()]
+        };
+        for packet in [tcp(forward, v6, SYN), tcp(forward, v6, ACK), udp(forward, v6)] {
+            for source in own {
+                let mut packet = packet.clone();
+                packet.source.set_ip(source);
+                check(&mut bench, &packet, |_| {}, Event::DropBadSource);
+            }
+        }
+    }
+}
+
+/// Backends may be clients of other listeners, and of their own.
+#[test]
+fn a_backend_is_a_client_like_any_other() {
+    let mut bench = site();
+    for (forward, v6) in WAYS {
+        let mut packet = tcp(forward, v6, SYN);
+        packet.source.set_ip(if v6 {
+            [0xfd00, 0, 0, 0, 0, 0, 0, 0x11].into()
+        } else {
+            [10, 0, 0, 11].into()
+        });
+        assert_eq!(bench.send(&packet).fate(), Event::Forwarded, "{packet}");
     }
 }
 
@@ -253,7 +381,7 @@ fn chains_of_extension_headers_that_are_too_long() {
         let routed = packet.clone().extensions(&[(43, 24)]);
         let segments_left = routed.l3() + 43;
         let on = |bytes: &mut Vec<u8>| bytes[segments_left] = 1;
-        check(&mut bench, &routed, on, Event::PassExtensionChain);
+        check(&mut bench, &routed, on, Event::PassSourceRoute);
         // One header says that it is longer than the packet.
         let one = packet.extensions(&[(0, 8)]);
         let units = one.l3() + 41;
@@ -337,7 +465,7 @@ fn a_listener_of_the_other_protocol_is_none() {
     let backend = bench.backend(pool, "10.0.0.11:0");
     bench.table(pool, &[backend]);
     let address = vip(Forward::Dsr, false).to_string();
-    let _key = bench.listener(lb_common::layout::Protocol::Udp, &address, pool, 0);
+    let _key = bench.listener(Protocol::Udp, &address, pool, 0);
     let to = vip(Forward::Dsr, false);
     let segment = Frame::tcp(client(false), to, SYN);
     assert_eq!(bench.send(&segment).events(), [Event::PassNoListener]);

@@ -29,6 +29,8 @@ fn check(
             assert_eq!(outcome.fate(), want, "{packet}: {outcome}");
             assert!(outcome.counted.iter().all(|(row, _)| *row > 0), "the listener's: {outcome}");
         }
+        let left = (bench.pins().len(), bench.flows().len(), bench.replies().len());
+        assert_eq!(left, (0, 0, 0), "pins, flows and answers of packets that were dropped");
         mend(&mut bench, id);
         for packet in &packets {
             let outcome = bench.send(packet);

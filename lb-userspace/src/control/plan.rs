@@ -48,6 +48,8 @@ pub struct Wanted {
     pub identities: BTreeMap<IdentityKey, String>,
     /// All VIPs.
     pub vips: BTreeMap<VipKey, Vip>,
+    /// VIPs and NAT sources: no client has such an address.
+    pub own: BTreeSet<Address>,
     /// Pools that have a name.
     pub pools: BTreeMap<u32, WantedPool>,
     /// All records, in service or not.
@@ -75,6 +77,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
             settings: inputs.model.settings,
             identities: BTreeMap::new(),
             vips: BTreeMap::new(),
+            own: BTreeSet::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
         },
@@ -87,6 +90,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
     for listener in &inputs.model.listeners {
         planner.listener(listener, pools[listener.pool])?;
     }
+    planner.own();
     Ok(planner.wanted)
 }
 
@@ -257,6 +261,15 @@ impl Planner<'_> {
         };
         self.wanted.vips.insert(listener.key, vip);
         Ok(())
+    }
+
+    fn own(&mut self) {
+        let vips = self.wanted.vips.keys().map(|key| key.address);
+        let serving = self.wanted.backends.values().filter(|record| lives::in_service(record));
+        let sources = serving.flat_map(|record| {
+            record.nat_sources.iter().take(record.nat_source_count as usize).copied()
+        });
+        self.wanted.own = vips.chain(sources).collect();
     }
 
     /// A row of counters; when none is free, that of a listener on its way out.

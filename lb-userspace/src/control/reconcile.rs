@@ -6,15 +6,16 @@
 //! 2. rows of new pools, without a table;
 //! 3. backends that are in service, before a table or a pin can name their new life;
 //! 4. Maglev tables, and the pools that name them;
-//! 5. VIPs: from here on new clients find the new state;
-//! 6. removals: VIPs, pools, backends that go down, and last the names.
+//! 5. own addresses, then VIPs: from here on new clients find the new state;
+//! 6. removals: VIPs, own addresses, pools, backends that go down, and last the names.
 //!
 //! Each write is noted in the snapshot once it has succeeded. After an error the caller reads the
 //! maps anew, plans anew and tries again: that is safe at any point.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use lb_common::{
+    address::Address,
     event::Event,
     hash::Seed,
     layout::{IdentityKey, Kind, Meta, Name, Pool},
@@ -77,12 +78,14 @@ pub fn reconcile<M: LbMaps>(
     run.new_pools()?;
     run.backends(true)?;
     run.pools()?;
+    run.own()?;
     if run.vips_to_come() > listeners as usize {
         // No room for both the old and the new: the old go first, and their packets wait.
         run.remove_vips()?;
     }
     run.vips()?;
     run.remove_vips()?;
+    run.remove_own()?;
     run.remove_pools()?;
     run.backends(false)?;
     run.remove_names()?;
@@ -223,6 +226,30 @@ impl<M: LbMaps> Run<'_, M> {
         self.maps.set_pool(id, &next).map_err(at(|| format!("pool {name}")))?;
         self.there.pools.insert(id, next);
         self.done.writes += 1;
+        Ok(())
+    }
+
+    fn own(&mut self) -> Result<(), ApplyError> {
+        for address in &self.wanted.own {
+            if self.there.own.contains(address) {
+                continue;
+            }
+            let name = || format!("own address {}", IpAddr::from(*address));
+            self.maps.add_own(address).map_err(at(name))?;
+            self.there.own.insert(*address);
+            self.done.writes += 1;
+        }
+        Ok(())
+    }
+
+    fn remove_own(&mut self) -> Result<(), ApplyError> {
+        let stale: Vec<Address> = self.there.own.difference(&self.wanted.own).copied().collect();
+        for address in stale {
+            let name = || format!("own address {}", IpAddr::from(address));
+            self.maps.remove_own(&address).map_err(at(name))?;
+            self.there.own.remove(&address);
+            self.done.writes += 1;
+        }
         Ok(())
     }
 

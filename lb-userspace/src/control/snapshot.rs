@@ -2,9 +2,12 @@
 //!
 //! Owns reading them back. Pins, flows and Maglev tables are not among them: too large.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::layout::{Backend, IdentityKey, Kind, Meta, Pool, Settings, Vip, VipKey};
+use lb_common::{
+    address::Address,
+    layout::{Backend, IdentityKey, Kind, Meta, Pool, Settings, Vip, VipKey},
+};
 
 use crate::maps::{LbMaps, MapError};
 
@@ -19,6 +22,8 @@ pub struct Snapshot {
     pub identities: BTreeMap<IdentityKey, String>,
     /// `VIPS`.
     pub vips: BTreeMap<VipKey, Vip>,
+    /// `OWN`.
+    pub own: BTreeSet<Address>,
     /// Rows of `POOLS` that have a name.
     pub pools: BTreeMap<u32, Pool>,
     /// Rows of `BACKENDS` that were ever used.
@@ -43,6 +48,7 @@ impl Snapshot {
             settings: None,
             identities,
             vips: maps.vips()?.into_iter().collect(),
+            own: maps.own()?.into_iter().collect(),
             pools,
             backends: maps.backends()?.into_iter().collect(),
         })

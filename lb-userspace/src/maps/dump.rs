@@ -3,6 +3,7 @@
 //! ```text
 //! scope 1 listener web
 //! vip 203.0.113.10:80/tcp listener web=1 pool web=1 scope=1 timeout=60s refresh=activity mask=/32
+//! own 203.0.113.10 10.0.0.1
 //! pool web=1 nat table=1 web-1:126 web-2:125
 //! backend web-1=1 10.0.0.11:8080 pool web=1 ready generation=1 since=1 interface=2 sources=1
 //! pin scope=1 198.51.100.7 web-1=1 generation=1 made=3s seen=4s
@@ -35,6 +36,7 @@ pub fn dump(maps: &impl LbMaps) -> Result<String, MapError> {
     let mut vips = maps.vips()?;
     vips.sort_by_key(|(key, _)| *key);
     lines.extend(vips.iter().map(|(key, vip)| dump.vip(key, vip)));
+    lines.extend(own(maps)?);
     for id in dump.of_kind(Kind::Pool) {
         let row = maps.pool(id)?;
         let slots = if row.table == 0 { Vec::new() } else { maps.table(row.table)? };
@@ -51,6 +53,14 @@ pub fn dump(maps: &impl LbMaps) -> Result<String, MapError> {
     lines.extend(flows.iter().map(|(key, flow)| dump.flow(key, flow)));
     lines.push(String::new());
     Ok(lines.join("\n"))
+}
+
+/// The set of own addresses, in one line; none when it is empty.
+fn own(maps: &impl LbMaps) -> Result<Option<String>, MapError> {
+    let mut own: Vec<_> = maps.own()?.into_iter().map(IpAddr::from).collect();
+    own.sort_unstable();
+    let words: Vec<String> = own.iter().map(ToString::to_string).collect();
+    Ok((!words.is_empty()).then(|| format!("own {}", words.join(" "))))
 }
 
 type Names = BTreeMap<IdentityKey, String>;

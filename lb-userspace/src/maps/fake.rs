@@ -7,13 +7,17 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     ops::Bound,
 };
 
 use bytemuck::{Pod, Zeroable};
-use lb_common::layout::{
-    Backend, BackendCounters, BackendState, Flow, FlowKey, IdentityKey, ListenerCounters, Meta,
-    Name, Pin, PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+use lb_common::{
+    address::Address,
+    layout::{
+        Backend, BackendCounters, BackendState, Flow, FlowKey, IdentityKey, ListenerCounters, Meta,
+        Name, Pin, PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+    },
 };
 
 use super::{Batch, Cursor, LbMaps, MapError};
@@ -31,6 +35,8 @@ pub struct FakeMaps {
     pub identities: BTreeMap<IdentityKey, Name>,
     /// `VIPS`.
     pub vips: BTreeMap<VipKey, Vip>,
+    /// `OWN`.
+    pub own: BTreeSet<Address>,
     /// `POOLS`.
     pub pools: BTreeMap<u32, Pool>,
     /// `TABLES`, by table.
@@ -158,6 +164,22 @@ impl LbMaps for FakeMaps {
         let listener = self.vips.get(key).map_or(0, |vip| vip.listener);
         self.change("VIPS", format!("remove_vip {listener}"))?;
         self.vips.remove(key);
+        Ok(())
+    }
+
+    fn own(&self) -> Result<Vec<Address>, MapError> {
+        Ok(self.own.iter().copied().collect())
+    }
+
+    fn add_own(&mut self, address: &Address) -> Result<(), MapError> {
+        self.change("OWN", format!("add_own {}", IpAddr::from(*address)))?;
+        self.own.insert(*address);
+        Ok(())
+    }
+
+    fn remove_own(&mut self, address: &Address) -> Result<(), MapError> {
+        self.change("OWN", format!("remove_own {}", IpAddr::from(*address)))?;
+        self.own.remove(address);
         Ok(())
     }
 

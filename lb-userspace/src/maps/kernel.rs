@@ -13,13 +13,14 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use lb_common::{
+    address::Address,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
         PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
     },
     maps::{
-        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, PINS, POOLS, RECLAIM,
-        REPLIES, SETTINGS, TABLES, VIPS,
+        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
+        RECLAIM, REPLIES, SETTINGS, TABLES, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
 };
@@ -32,6 +33,7 @@ const BATCH: u32 = 4096;
 /// The maps of an instance that is loaded.
 pub struct KernelMaps {
     vips: HashMap<MapData, VipKey, Vip>,
+    own: HashMap<MapData, Address, u8>,
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
     backends: Large<u32, Backend>,
@@ -51,6 +53,7 @@ impl KernelMaps {
     pub fn open(directory: &Path) -> Result<Self, MapError> {
         Ok(Self {
             vips: open(directory, VIPS, Map::HashMap)?,
+            own: open(directory, OWN, Map::HashMap)?,
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
             backends: Large::open(directory, BACKENDS)?,
@@ -220,6 +223,19 @@ impl LbMaps for KernelMaps {
 
     fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError> {
         remove(&mut self.vips, VIPS, key)
+    }
+
+    fn own(&self) -> Result<Vec<Address>, MapError> {
+        let all: Result<_, _> = self.own.keys().collect();
+        all.map_err(|error| failed("read", OWN, error))
+    }
+
+    fn add_own(&mut self, address: &Address) -> Result<(), MapError> {
+        insert(&mut self.own, OWN, address, &0)
+    }
+
+    fn remove_own(&mut self, address: &Address) -> Result<(), MapError> {
+        remove(&mut self.own, OWN, address)
     }
 
     fn pool(&self, id: u32) -> Result<Pool, MapError> {

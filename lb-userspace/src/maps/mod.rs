@@ -5,9 +5,12 @@ pub mod dump;
 pub mod fake;
 pub mod kernel;
 
-use lb_common::layout::{
-    Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-    PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+use lb_common::{
+    address::Address,
+    layout::{
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
+        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+    },
 };
 
 /// A table could not be read or written.
@@ -60,6 +63,13 @@ pub trait LbMaps {
     fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError>;
     /// Removes a VIP; no error when there is none.
     fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError>;
+
+    /// All own addresses.
+    fn own(&self) -> Result<Vec<Address>, MapError>;
+    /// Adds one.
+    fn add_own(&mut self, address: &Address) -> Result<(), MapError>;
+    /// Removes one; no error when it is not there.
+    fn remove_own(&mut self, address: &Address) -> Result<(), MapError>;
 
     /// A row of `POOLS`.
     fn pool(&self, id: u32) -> Result<Pool, MapError>;

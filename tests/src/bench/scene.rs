@@ -107,6 +107,7 @@ impl Bench {
         backend.nat_sources[0] = nat_source.into();
         let _new = self.backends.insert(id, backend);
         self.maps.set_backend(id, &backend).expect("backend written");
+        self.maps.add_own(&nat_source.into()).expect("own address written");
         id
     }
 
@@ -173,6 +174,7 @@ impl Bench {
         let _new = self.vips.insert(key, vip);
         self.rows.push(listener);
         self.maps.set_vip(&key, &vip).expect("VIP written");
+        self.maps.add_own(&key.address).expect("own address written");
         key
     }
 

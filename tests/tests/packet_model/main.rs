@@ -216,7 +216,7 @@ fn the_program_does_what_the_model_says() {
 }
 
 /// Everything that persistence can do to a packet.
-const REACHED: [Event; 16] = [
+const REACHED: [Event; 17] = [
     Event::Forwarded,
     Event::Replied,
     Event::ResetSent,
@@ -224,6 +224,7 @@ const REACHED: [Event; 16] = [
     Event::PassStaleReply,
     Event::DropNoBackend,
     Event::DropGone,
+    Event::DropNoFlow,
     Event::FlowMade,
     Event::FlowInsertFailed,
     Event::FlowRenewed,

@@ -160,12 +160,22 @@ pub(crate) struct Reply {
     pub(crate) stage: Stage,
 }
 
+/// Which packet touches a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    /// A new flow's first.
+    New,
+    /// One of a flow under way, whose client's pin may be owed.
+    Under { owed: bool },
+}
+
 /// What becomes of a client's packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     To(u32),
     Reset,
     Gone,
+    NoFlow,
     NoBackend,
 }
 
@@ -230,7 +240,7 @@ impl Model {
             return Err(format!("source port {port}, and the flow has {}", flow.port));
         }
         if stage != flow.stage || self.now - flow.seen >= self.listeners[five.1].step() {
-            let owed = self.touch(five, flow.life, flow.owed);
+            let owed = self.touch(five, flow.life, Touch::Under { owed: flow.owed });
             let _old = self.flows.insert(five, Flow { seen: self.now, stage, owed, ..flow });
             let key = self.answer(five, flow.life.0, flow.port);
             let whose = self.replies.get(&key).map(|reply| reply.five);
@@ -251,9 +261,12 @@ impl Model {
         port: u16,
         written: bool,
     ) -> Result<Fate, String> {
-        let Some((life, owed)) = self.choose(five) else { return Ok(Fate::NoBackend) };
-        let stage = Stage::first(flags);
+        let Some(life) = self.choose(five) else { return Ok(Fate::NoBackend) };
         let nat = self.members[&life.0].nat;
+        if flags.is_some_and(|flags| flags & RST != 0) {
+            return Ok(if nat { Fate::NoFlow } else { Fate::To(life.0) });
+        }
+        let stage = Stage::first(flags);
         if nat {
             let key = self.answer(five, life.0, port);
             if let Some(held) = self.replies.get(&key) {
@@ -267,6 +280,7 @@ impl Model {
             }
             let _old = self.replies.insert(key, Reply { five, life, seen: self.now, stage });
         }
+        let owed = self.touch(five, life, Touch::New);
         if written {
             let port = if nat { port } else { 0 };
             let _old = self.flows.insert(five, Flow { life, seen: self.now, stage, owed, port });
@@ -274,41 +288,25 @@ impl Model {
         Ok(Fate::To(life.0))
     }
 
-    /// The backend of a new flow, and whether its client's pin is owed.
-    fn choose(&mut self, five: Five) -> Option<(Life, bool)> {
+    /// The backend of a new flow.
+    fn choose(&self, five: Five) -> Option<Life> {
         let listener = &self.listeners[five.1];
-        if listener.scope == 0 {
-            return Some((self.by_hash(five)?, false));
-        }
         let key = (listener.scope, masked(five.0.ip(), listener.prefix));
-        let new = |life| Pin { life, made: self.now, seen: self.now };
-        let Some(pin) = self.pins.get(&key).copied() else {
-            let life = self.by_hash(five)?;
-            let _none = self.pins.insert(key, new(life));
-            return Some((life, false));
-        };
-        if self.valid(&pin, five.1) {
-            if listener.refresh != Refresh::Never && self.now - pin.seen >= listener.step() {
-                let _old = self.pins.insert(key, Pin { seen: self.now, ..pin });
-            }
-            return Some((pin.life, false));
+        match self.pins.get(&key) {
+            Some(pin) if listener.scope != 0 && self.valid(pin, five.1) => Some(pin.life),
+            _ => self.by_hash(five),
         }
-        let life = self.by_hash(five)?;
-        if pin.seen < self.mark {
-            return Some((life, true));
-        }
-        let _old = self.pins.insert(key, new(life));
-        Some((life, false))
     }
 
     /// A packet of a flow on `life` was noted: what it does for the pin. Is it still owed?
-    fn touch(&mut self, five: Five, life: Life, owed: bool) -> bool {
+    fn touch(&mut self, five: Five, life: Life, touch: Touch) -> bool {
         let listener = &self.listeners[five.1];
         if listener.scope == 0 {
             return false;
         }
         let key = (listener.scope, masked(five.0.ip(), listener.prefix));
         let serves = self.members[&life.0].takes_pins(life.1);
+        let owed = touch != Touch::Under { owed: false };
         let new = Pin { life, made: self.now, seen: self.now };
         let Some(mut pin) = self.pins.get(&key).copied() else {
             if owed && serves {
@@ -316,12 +314,13 @@ impl Model {
             }
             return false;
         };
+        let refreshes = match listener.refresh {
+            Refresh::Activity => true,
+            Refresh::NewConnection => touch == Touch::New,
+            Refresh::Never => false,
+        };
         let due = self.now - pin.seen >= listener.step();
-        if listener.refresh == Refresh::Activity
-            && pin.life == life
-            && self.in_time(&pin, five.1)
-            && due
-        {
+        if refreshes && pin.life == life && self.in_time(&pin, five.1) && due {
             pin.seen = self.now;
             let _old = self.pins.insert(key, pin);
         }
@@ -347,7 +346,7 @@ impl Model {
         let stage = reply.stage.after(Side::Backend, flags);
         if stage != reply.stage || self.now - reply.seen >= S / 4 {
             let _old = self.replies.insert(key, Reply { seen: self.now, stage, ..reply });
-            let _owed = self.touch(reply.five, reply.life, false);
+            let _owed = self.touch(reply.five, reply.life, Touch::Under { owed: false });
             let made = Flow { life: reply.life, seen: self.now, stage, owed: false, port: key.1 };
             let flow = self.flows.entry(reply.five).or_insert(made);
             if flow.life == reply.life && flow.port == key.1 {

@@ -138,6 +138,7 @@ impl World {
             Event::Forwarded => Fate::To(self.bench.chosen(&outcome)),
             Event::ResetSent => Fate::Reset,
             Event::DropGone => Fate::Gone,
+            Event::DropNoFlow => Fate::NoFlow,
             Event::DropNoBackend => Fate::NoBackend,
             other => return Err(format!("{other:?} of {frame}")),
         };
@@ -157,7 +158,7 @@ impl World {
             Fate::To(_) if (sent.source, sent.destination) != (five.0, to) => {
                 return Err(format!("translated: {outcome}"));
             }
-            Fate::To(_) | Fate::Reset | Fate::Gone | Fate::NoBackend => {}
+            Fate::To(_) | Fate::Reset | Fate::Gone | Fate::NoFlow | Fate::NoBackend => {}
         }
         Ok(())
     }
