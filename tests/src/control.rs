@@ -22,7 +22,7 @@ use lb_userspace::{
     },
     control::{
         controller::{ControlError, Controller, Progress},
-        facts::{Health, Intent, Reach},
+        facts::{Health, HealthReport, Intent, Reach, ReachReport, Subject},
         reconcile::Applied,
     },
     maps::{dump::dump, fake::FakeMaps},
@@ -153,9 +153,21 @@ impl Scenario {
     pub fn all_well(&mut self) {
         let pools = self.agent.config().pools.clone();
         for backend in pools.iter().flat_map(|pool| &pool.backends) {
-            assert!(self.agent.set_health(&backend.name, Health::Up));
-            assert!(self.agent.set_reach(&backend.name, reach()));
+            self.found(&backend.name, Health::Up);
+            self.reached(&backend.name, reach());
         }
+    }
+
+    /// A probe's finding about a backend as it is configured now, not acted on yet.
+    pub fn found(&mut self, backend: &str, health: Health) {
+        let report = health_report(self.agent.config(), backend, health);
+        assert!(self.agent.set_health(report), "{backend} is probed so");
+    }
+
+    /// How a backend is reached as it is configured now, not acted on yet.
+    pub fn reached(&mut self, backend: &str, reach: Reach) {
+        let report = reach_report(self.agent.config(), backend, reach);
+        assert!(self.agent.set_reach(report), "{backend} is there");
     }
 
     /// Brings the maps to what is wanted.
@@ -166,7 +178,7 @@ impl Scenario {
     /// A probe's finding, acted on.
     pub fn health(&mut self, backend: &str, up: bool) {
         let health = if up { Health::Up } else { Health::Down("refused".to_owned()) };
-        assert!(self.agent.set_health(backend, health), "{backend} is known");
+        self.found(backend, health);
         self.apply();
     }
 
@@ -301,6 +313,26 @@ impl Scenario {
         count(maps, Event::ReplyMade);
         key
     }
+}
+
+/// A probe's finding about a backend of that configuration.
+#[must_use]
+pub fn health_report(config: &Config, backend: &str, health: Health) -> HealthReport {
+    let (pool, found) = configured(config, backend);
+    let subject = Subject::of(pool, found);
+    HealthReport { backend: backend.to_owned(), subject, health }
+}
+
+/// How a backend of that configuration is reached.
+#[must_use]
+pub fn reach_report(config: &Config, backend: &str, reach: Reach) -> ReachReport {
+    let address = configured(config, backend).1.address;
+    ReachReport { backend: backend.to_owned(), address, reach }
+}
+
+fn configured<'a>(config: &'a Config, name: &str) -> (&'a Pool, &'a Backend) {
+    let mut all = config.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
+    all.find(|(_, backend)| backend.name == name).expect("a backend of that name")
 }
 
 /// A way to a backend, with a source address for `nat`.

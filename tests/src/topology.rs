@@ -183,15 +183,21 @@ impl Lab {
 
     fn address(&self, clients: u8) {
         self.address_fronts(clients);
+        if self.shape == Shape::Routed {
+            self.address_backs();
+        }
         for (family, width, nodad) in self.families() {
-            if self.shape == Shape::Routed {
-                let back = self.balancer_back(family);
-                self.balancer.ip(&format!("addr add {back}/{width} dev eth1{nodad}"));
-            }
             for (index, backend) in self.backends.iter().enumerate() {
                 let address = self.backend(family, index);
                 backend.ip(&format!("addr add {address}/{width} dev eth0{nodad}"));
             }
+        }
+    }
+
+    fn address_backs(&self) {
+        for (family, width, nodad) in self.families() {
+            let back = self.balancer_back(family);
+            self.balancer.ip(&format!("addr add {back}/{width} dev eth1{nodad}"));
         }
     }
 
@@ -302,6 +308,23 @@ impl Lab {
             self.clients.ip(&format!("neigh replace {gateway} lladdr {mac} dev eth0"));
         }
         between
+    }
+
+    /// Makes an interface of the balancer that was deleted anew (`Routed`), connected and addressed
+    /// as before but with another index and link-layer address; `clients` as for `new`.
+    ///
+    /// # Panics
+    ///
+    /// When a step fails.
+    pub fn bring_back(&self, interface: &str, clients: u8) {
+        if interface == "eth0" {
+            join((&self.clients, "eth0"), (&self.balancer, "eth0"));
+            self.wake(&self.clients, "eth0");
+            self.address_fronts(clients);
+        } else {
+            self.plug(&self.balancer, "eth1", "balancer");
+            self.address_backs();
+        }
     }
 
     /// Gives every backend the listener's address, as `dsr` needs it: on the loopback, and never

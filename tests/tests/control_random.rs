@@ -45,9 +45,9 @@ fn event(scenario: Scenario, random: &mut fastrand::Rng) -> Scenario {
     match random.u8(..10) {
         0 | 1 => {
             let health = if random.bool() { Health::Up } else { Health::Down("test".to_owned()) };
-            assert!(scenario.agent.set_health(backend, health));
+            scenario.found(backend, health);
         }
-        2 => assert!(scenario.agent.set_reach(backend, reach())),
+        2 => scenario.reached(backend, reach()),
         3 => {
             let intents = [Intent::Ready, Intent::Drain, Intent::Evacuate, Intent::Down];
             let intent = intents[random.usize(..intents.len())];

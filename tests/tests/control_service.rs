@@ -104,7 +104,7 @@ fn a_backend_waits_for_probe_and_neighbour() {
     scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:126 web-2=2:125");
     scenario.log();
     // A neighbour that is silent for a moment is still where it was.
-    assert!(scenario.agent.set_reach("web-2", Reach::Pending("neighbour".to_owned())));
+    scenario.reached("web-2", Reach::Pending("neighbour".to_owned()));
     scenario.apply();
     assert_eq!(scenario.log(), [""; 0]);
 }
@@ -114,7 +114,7 @@ fn an_unprobed_pool_is_healthy() {
     let mut config = web(OnDown::Reset);
     config.pools[0].health = None;
     let mut scenario = Scenario::start(config);
-    assert!(scenario.agent.set_health("web-1", Health::Unknown));
+    scenario.found("web-1", Health::Unknown);
     scenario.apply();
     scenario.expect_of("pool", "pool web=1 nat table=1 web-1=1:126 web-2=2:125");
 }

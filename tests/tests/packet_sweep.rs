@@ -21,7 +21,7 @@ use lb_userspace::{
     sessions::expiry::Outcome,
 };
 use nix::sys::resource::{UsageWho, getrusage};
-use tests::mount::Mount;
+use tests::{control::reach_report, mount::Mount};
 
 const EXPIRED: u64 = 1_000_000;
 const VALID: u64 = 1_000;
@@ -63,7 +63,8 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
     let mut controller =
         Controller::new(loaded.maps().expect("maps"), config, seed).expect("controller");
     let hop = Hop { interface: 1, ..Hop::default() };
-    assert!(controller.set_reach("web-1", Reach::Known { hop, nat_sources: Vec::new() }));
+    let reach = Reach::Known { hop, nat_sources: Vec::new() };
+    assert!(controller.set_reach(reach_report(&configuration(), "web-1", reach)));
     let _applied = controller.apply().expect("applied");
     controller
 }

@@ -213,4 +213,38 @@ mod tests {
         drop(first);
         Lock::take(&state, &bpffs).expect("free again");
     }
+
+    #[test]
+    fn an_instance_whose_agent_is_dying_is_waited_for() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (state, bpffs) = (directory.path().join("state"), directory.path().join("bpf"));
+        // Both locks, or only the second.
+        for first in [state.clone(), directory.path().join("other")] {
+            let dying = Lock::take(&first, &bpffs).expect("free");
+            let dies = thread::spawn(move || {
+                thread::sleep(PATIENCE / 5);
+                drop(dying);
+            });
+            let lock = Lock::take(&state, &bpffs).expect("free in time");
+            dies.join().expect("it died");
+            drop(lock);
+        }
+    }
+
+    #[test]
+    fn an_instance_that_stays_taken_is_refused() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (state, bpffs) = (directory.path().join("state"), directory.path().join("bpf"));
+        let _there = Lock::take(&state, &bpffs).expect("free");
+        let start = Instant::now();
+        let error = Lock::take(&state, &bpffs).expect_err("taken");
+        assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
+        let path = state.join("lock").display().to_string();
+        let text = error.to_string();
+        assert!(text.starts_with(&path), "{text}");
+        assert!(text.contains("another holdfast agent runs on this instance"), "{text}");
+        // Its lock is as it was: nobody else gets in, and nothing was left half taken.
+        let other = directory.path().join("other");
+        Lock::take(&other, &bpffs).expect_err("taken");
+    }
 }

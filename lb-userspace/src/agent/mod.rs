@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod changes;
 pub mod instance;
+mod keeper;
 mod network;
 mod writer;
 
@@ -21,6 +22,7 @@ use tracing::{info, warn};
 
 use self::{
     instance::{Lock, State},
+    keeper::Keeper,
     writer::{Inputs, Sweeps, Writer},
 };
 use crate::{
@@ -86,7 +88,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let wanted = Wanted { targets: targets(&config.pools), attached: agent.interfaces.clone() };
     let watch = Watch::start(wanted, reach_sender);
     let writer = Writer {
-        controller,
+        keeper: Keeper::new(controller),
         loaded,
         interfaces,
         config_path: config_path.to_owned(),
@@ -96,7 +98,6 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         netlink,
         started,
         last_reload: None,
-        apply_at: None,
         sweeps: Sweeps::new(),
     };
     let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));

@@ -12,13 +12,13 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{answers, changes, instance::State, network};
+use super::{answers, changes, instance::State, keeper::Keeper, network};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
     config,
     control::{
         controller::{ControlError, Controller, Progress},
-        facts::{Health, Intent, Reach},
+        facts::{HealthReport, Intent, ReachReport},
     },
     health::Checks,
     loader::Loaded,
@@ -31,10 +31,6 @@ use crate::{
     sessions::list::PageCursor,
 };
 
-/// Facts that come within this time are acted on together.
-const SETTLE: Duration = Duration::from_millis(10);
-/// After a failure to write the maps.
-const RETRY: Duration = Duration::from_secs(1);
 /// Least time between two sweeps; a sweep that takes long is followed by a pause of
 /// [`SWEEP_SHARE`] times its length.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -50,7 +46,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// What the writer works with.
 pub(super) struct Writer {
     /// The maps and what should be in them.
-    pub(super) controller: Controller<KernelMaps>,
+    pub(super) keeper: Keeper<KernelMaps>,
     /// The program, for interfaces that come.
     pub(super) loaded: Loaded,
     /// Names and modes of the interfaces.
@@ -69,8 +65,6 @@ pub(super) struct Writer {
     pub(super) started: SystemTime,
     /// The last reload: when, and why it was refused.
     pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
-    /// When the maps are to be brought to what is wanted; `None`: they are there.
-    pub(super) apply_at: Option<Instant>,
     /// When entries are counted and reclaimed.
     pub(super) sweeps: Sweeps,
 }
@@ -80,9 +74,9 @@ pub(super) struct Inputs {
     /// From the admin API.
     pub(super) commands: mpsc::Receiver<Command>,
     /// Verdicts of health checks.
-    pub(super) health: mpsc::Receiver<(String, Health)>,
+    pub(super) health: mpsc::Receiver<HealthReport>,
     /// Next hops.
-    pub(super) reach: mpsc::Receiver<(String, Reach)>,
+    pub(super) reach: mpsc::Receiver<ReachReport>,
     /// SIGHUP.
     pub(super) reload: mpsc::Receiver<()>,
 }
@@ -92,7 +86,8 @@ impl Writer {
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut look_at = Instant::now();
         loop {
-            let apply = self.apply_at.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
+            let due = self.keeper.due();
+            let apply = due.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
             tokio::select! {
                 Some(command) = inputs.commands.recv() => self.command(command).await,
                 Some(()) = inputs.reload.recv() => {
@@ -100,57 +95,33 @@ impl Writer {
                         error!("reload: {error}");
                     }
                 }
-                Some((name, health)) = inputs.health.recv() => {
-                    log_health(&name, &health);
-                    if self.controller.set_health(&name, health) {
-                        self.apply_at.get_or_insert(Instant::now() + SETTLE);
-                    }
-                }
-                Some((name, reach)) = inputs.reach.recv() => {
-                    debug!("{name}: {reach:?}");
-                    if self.controller.set_reach(&name, reach) {
-                        self.apply_at.get_or_insert(Instant::now() + SETTLE);
-                    }
-                }
-                () = sleep_until(apply), if self.apply_at.is_some() => {
-                    self.apply_at = self.apply();
-                }
+                Some(report) = inputs.health.recv() => self.keeper.hear_health(report),
+                Some(report) = inputs.reach.recv() => self.keeper.hear_reach(report),
+                // A failure is noted there, and makes the next time.
+                () = sleep_until(apply), if due.is_some() => drop(self.keeper.apply()),
                 () = sleep_until(look_at) => {
                     look_at = Instant::now() + LOOK_AFTER;
-                    let agent = &self.controller.config().agent;
+                    let agent = &self.keeper.controller.config().agent;
                     network::look_after(&mut self.loaded, agent, &self.netlink, &mut self.interfaces)
                         .await;
                     self.place_addresses().await;
                 }
-                () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.controller),
-            }
-        }
-    }
-
-    /// Brings the maps to what is wanted; when to try again after a failure.
-    fn apply(&mut self) -> Option<Instant> {
-        match self.controller.apply() {
-            Ok(applied) => {
-                debug!("maps: {applied:?}");
-                None
-            }
-            Err(error) => {
-                error!("maps: {error}; trying again");
-                Some(Instant::now() + RETRY)
+                () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.keeper.controller),
             }
         }
     }
 
     async fn place_addresses(&mut self) {
         let before = self.state.addresses.clone();
-        network::place_addresses(&self.netlink, self.controller.config(), &mut self.state).await;
+        network::place_addresses(&self.netlink, self.keeper.controller.config(), &mut self.state)
+            .await;
         if self.state.addresses != before {
             self.save();
         }
     }
 
     fn save(&self) {
-        if let Err(error) = self.state.save(&self.controller.config().agent.state) {
+        if let Err(error) = self.state.save(&self.keeper.controller.config().agent.state) {
             error!("{error}");
         }
     }
@@ -163,7 +134,7 @@ impl Writer {
             Command::Flush { filter, reply } => {
                 let flushed = self.known_names(&filter).and_then(|()| {
                     let filter = answers::filter(&filter);
-                    let removed = self.controller.flush(&filter).map_err(internal)?;
+                    let removed = self.keeper.controller.flush(&filter).map_err(internal)?;
                     info!("sessions flushed: {removed}");
                     Ok(wire::Flushed { removed })
                 });
@@ -177,8 +148,8 @@ impl Writer {
     }
 
     fn status(&mut self) -> Result<wire::Status, CommandError> {
-        self.sweeps.freshen(&mut self.controller);
-        let status = self.controller.status().map_err(internal)?;
+        self.sweeps.freshen(&mut self.keeper.controller);
+        let status = self.keeper.controller.status().map_err(internal)?;
         let about = answers::About {
             started: self.started,
             config: &self.config_path,
@@ -193,16 +164,17 @@ impl Writer {
         let from = PageCursor::from_bytes(&query.position)
             .ok_or_else(|| CommandError::Invalid("the cursor is none of a page".to_owned()))?;
         let filter = answers::filter(&query.filter);
-        let page = self.controller.sessions(&from, &filter, query.limit).map_err(internal)?;
+        let page =
+            self.keeper.controller.sessions(&from, &filter, query.limit).map_err(internal)?;
         Ok(wire::SessionsPage {
             sessions: page.sessions.iter().map(answers::session).collect(),
             next: page.next.map(|next| encode_cursor(&next.to_bytes())),
-            held: self.controller.pins_held(),
+            held: self.keeper.controller.pins_held(),
         })
     }
 
     fn known_names(&self, filter: &crate::api::Filter) -> Result<(), CommandError> {
-        let config = self.controller.config();
+        let config = self.keeper.controller.config();
         if let Some(name) = &filter.listener
             && !config.listeners.iter().any(|listener| listener.name == *name)
         {
@@ -216,7 +188,8 @@ impl Writer {
     }
 
     fn known_backend(&self, name: &str) -> Result<(), CommandError> {
-        let backends = || self.controller.config().pools.iter().flat_map(|pool| &pool.backends);
+        let backends =
+            || self.keeper.controller.config().pools.iter().flat_map(|pool| &pool.backends);
         if backends().any(|backend| backend.name == name) {
             return Ok(());
         }
@@ -225,8 +198,8 @@ impl Writer {
 
     fn set_intent(&mut self, name: &str, intent: Intent) -> Result<wire::IntentSet, CommandError> {
         self.known_backend(name)?;
-        self.sweeps.freshen(&mut self.controller);
-        let previous = self.controller.facts().intent.get(name).copied().unwrap_or_default();
+        self.sweeps.freshen(&mut self.keeper.controller);
+        let previous = self.keeper.controller.facts().intent.get(name).copied().unwrap_or_default();
         // On disk first: what the operator was told is done must survive a crash.
         let mut state = self.state.clone();
         if intent == Intent::Ready {
@@ -234,15 +207,13 @@ impl Writer {
         } else {
             state.intents.insert(name.to_owned(), intent);
         }
-        state.save(&self.controller.config().agent.state).map_err(internal)?;
+        state.save(&self.keeper.controller.config().agent.state).map_err(internal)?;
         self.state = state;
-        self.controller.set_intent(name, intent).map_err(internal)?;
-        if let Err(error) = self.controller.apply() {
-            self.apply_at = Some(Instant::now() + RETRY);
-            return Err(internal(error));
-        }
+        self.keeper.set_intent(name, intent).map_err(|error| {
+            CommandError::Internal(format!("{error}; it is noted, and tried again"))
+        })?;
         info!("{name}: {previous} -> {intent}, by the operator");
-        let status = self.controller.status().map_err(internal)?;
+        let status = self.keeper.controller.status().map_err(internal)?;
         let backend = status
             .backends
             .iter()
@@ -273,7 +244,7 @@ impl Writer {
         let config = config::load(&self.config_path).map_err(|errors| {
             refused(errors.as_slice().iter().map(ToString::to_string).collect())
         })?;
-        let old = self.controller.config().clone();
+        let old = self.keeper.controller.config().clone();
         let mut reasons = changes::need_restart(&old.agent, &config.agent);
         let problems = preflight::check(&config);
         reasons.extend(problems.iter().map(|problem| problem.describe(&self.config_path)));
@@ -293,17 +264,10 @@ impl Writer {
             let attached = network::attach(&mut self.loaded, &config.agent, &self.netlink).await;
             Some(attached.map_err(|error| refused(vec![error.to_string()]))?)
         };
-        match self.controller.configure(config.clone()) {
-            Ok(applied) => debug!("maps: {applied:?}"),
-            Err(error @ (ControlError::Limit { .. } | ControlError::Full(_))) => {
-                network::detach_others(&old.agent);
-                return Err(refused(vec![error.to_string()]));
-            }
-            // It is in force, and what is missing in the maps comes with the next try.
-            Err(error) => {
-                error!("maps: {error}; trying again");
-                self.apply_at = Some(Instant::now() + RETRY);
-            }
+        if let Err(error) = self.keeper.configure(&config) {
+            network::detach_others(&old.agent);
+            let no_room = matches!(error, ControlError::Limit { .. } | ControlError::Full(_));
+            return Err(if no_room { refused(vec![error.to_string()]) } else { internal(error) });
         }
         if let Some(attached) = attached {
             self.interfaces = attached;
@@ -314,7 +278,9 @@ impl Writer {
             targets: targets(&config.pools),
             attached: config.agent.interfaces.clone(),
         });
-        self.state.intents.retain(|name, _| self.controller.facts().intent.contains_key(name));
+        self.state
+            .intents
+            .retain(|name, _| self.keeper.controller.facts().intent.contains_key(name));
         self.place_addresses().await;
         self.save();
         Ok(wire::Reloaded {
@@ -327,14 +293,6 @@ impl Writer {
 fn internal(error: impl std::fmt::Display) -> CommandError {
     error!("{error}");
     CommandError::Internal(error.to_string())
-}
-
-fn log_health(name: &str, health: &Health) {
-    match health {
-        Health::Up => info!("{name}: up"),
-        Health::Down(reason) => warn!("{name}: down: {reason}"),
-        Health::Unknown => {}
-    }
 }
 
 /// When to sweep.

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod command;
 pub mod convert;
+mod crowd;
 mod cursor;
 pub mod prefix;
 mod query;

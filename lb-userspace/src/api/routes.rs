@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     command::{Command, CommandError, Filter, Reply},
+    crowd::Place,
     query, wire,
 };
 
@@ -59,12 +60,13 @@ const PATHS: &str = "GET /v1/health, GET /v1/status, GET /v1/sessions, POST /v1/
 pub(super) async fn answer<B>(
     request: Request<B>,
     commands: &mpsc::Sender<Command>,
+    place: &Place,
 ) -> Response<Full<Bytes>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match carry_out(request, commands).await {
+    match carry_out(request, commands, place).await {
         Ok(body) => response(StatusCode::OK, body, None),
         Err(failure) => {
             let body = json(&failure.body).unwrap_or_default();
@@ -76,6 +78,7 @@ where
 async fn carry_out<B>(
     request: Request<B>,
     commands: &mpsc::Sender<Command>,
+    place: &Place,
 ) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes>,
@@ -91,21 +94,24 @@ where
         Route::Health => {
             json(&wire::Alive { ok: true, version: env!("CARGO_PKG_VERSION").to_owned() })
         }
-        Route::Status => json(&ask(commands, Command::Status).await?),
+        Route::Status => json(&ask(commands, place, Command::Status).await?),
         Route::Sessions => {
             let query = query::sessions(head.uri.query()).map_err(Failure::bad_request)?;
-            json(&ask(commands, |reply| Command::Sessions { query, reply }).await?)
+            json(&ask(commands, place, |reply| Command::Sessions { query, reply }).await?)
         }
         Route::Flush => {
             let filter = flush_filter(from_json(body).await?)?;
-            json(&ask(commands, |reply| Command::Flush { filter, reply }).await?)
+            json(&ask(commands, place, |reply| Command::Flush { filter, reply }).await?)
         }
         Route::Intent { backend } => {
             let wire::IntentRequest { intent } = from_json(body).await?;
             let backend = query::decoded(backend).map_err(Failure::bad_request)?;
-            json(&ask(commands, |reply| Command::SetIntent { backend, intent, reply }).await?)
+            json(
+                &ask(commands, place, |reply| Command::SetIntent { backend, intent, reply })
+                    .await?,
+            )
         }
-        Route::Reload => json(&ask(commands, Command::Reload).await?),
+        Route::Reload => json(&ask(commands, place, Command::Reload).await?),
     }
 }
 
@@ -154,8 +160,10 @@ fn flush_filter(request: wire::FlushRequest) -> Result<Filter, Failure> {
 /// Sends a command to the writer task and waits for the reply.
 async fn ask<T>(
     commands: &mpsc::Sender<Command>,
+    place: &Place,
     command: impl FnOnce(Reply<T>) -> Command,
 ) -> Result<T, Failure> {
+    let _work = place.work().ok_or_else(Failure::crowded)?;
     let (reply, replied) = oneshot::channel();
     let asked = async {
         commands.send(command(reply)).await.ok().ok_or_else(Failure::stopping)?;
@@ -217,6 +225,12 @@ impl Failure {
 
     fn bad_request(error: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// Hardly ever read: the connection ends with it.
+    fn crowded() -> Self {
+        let text = "too many connections; nothing was done".to_owned();
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
     fn stopping() -> Self {

@@ -1,26 +1,23 @@
 //! Accepts connections on the admin socket and answers one request on each.
 
-use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, path::Path, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
+    sync::mpsc,
     time::{sleep, timeout},
 };
 
 use super::{
     command::Command,
+    crowd::{Crowd, Place},
     routes,
     socket::{self, BindError, SocketFile},
 };
 
-/// Connections at a time; more wait in the backlog.
-const CONNECTIONS_MAX: usize = 32;
-
-/// Time for a request's head to come.
+/// Time for a request's head to come; less when others wait for the connection's place.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// Time for a whole connection: head, body, command and the client's reading of the answer.
@@ -61,38 +58,25 @@ impl Server {
     /// socket file. Sends what is asked for to `commands`.
     pub async fn serve(self, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
         let Self { file, listener } = self;
-        let mut connections = JoinSet::new();
+        let mut crowd = Crowd::default();
         tokio::select! {
-            () = accept(&listener, &commands, &mut connections) => {}
+            () = accept(&listener, &commands, &mut crowd) => {}
             () = stop => {}
         }
         drop(file);
         drop(listener);
-        let ended = timeout(STOP_TIME, async { while connections.join_next().await.is_some() {} });
-        if ended.await.is_err() {
-            connections.shutdown().await;
-        }
+        crowd.leave(STOP_TIME).await;
     }
 }
 
 /// Never returns.
-async fn accept(
-    listener: &UnixListener,
-    commands: &mpsc::Sender<Command>,
-    connections: &mut JoinSet<()>,
-) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: &UnixListener, commands: &mpsc::Sender<Command>, crowd: &mut Crowd) {
     loop {
-        // Never closed, so there is always a permit in the end.
-        let permit = Arc::clone(&permits).acquire_owned().await.ok();
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _peer)) => {
                 let commands = commands.clone();
-                connections.spawn(async move {
-                    serve_one(stream, &commands).await;
-                    drop(permit);
-                });
+                let serve = |place| async move { serve_one(stream, &commands, &place).await };
+                crowd.admit(serve).await;
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -103,9 +87,9 @@ async fn accept(
     }
 }
 
-async fn serve_one(stream: UnixStream, commands: &mpsc::Sender<Command>) {
+async fn serve_one(stream: UnixStream, commands: &mpsc::Sender<Command>, place: &Place) {
     let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(routes::answer(request, commands).await)
+        Ok::<_, Infallible>(routes::answer(request, commands, place).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

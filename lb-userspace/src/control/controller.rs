@@ -3,13 +3,16 @@
 //! Owns the maps, the configuration, and what is known of backends. Synchronous: the writer task
 //! calls it, and calls [`Controller::sweep_step`] whenever it has nothing else to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::{hash::Seed, layout::Kind, maps::LAYOUT_VERSION};
 
 use super::{
     error::check_limits,
-    facts::{Facts, Health, Intent, Reach},
+    facts::{Facts, HealthReport, Intent, ReachReport, Subject},
     plan::{self, Inputs, Wanted},
     reconcile::{self, Applied, TableShape},
     snapshot::Snapshot,
@@ -17,10 +20,10 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    config::{self, Config},
+    config::Config,
     limits,
     maps::{Cursor, LbMaps, MapError},
-    model::{self, Model},
+    model::Model,
     sessions::{
         expiry::{self, Outcome, Sweep},
         list::{self, Filter, Page, PageCursor, Reader},
@@ -43,6 +46,8 @@ pub struct Controller<M> {
     maps: M,
     config: Config,
     model: Model,
+    /// Of all backends, by name.
+    places: BTreeMap<String, Place>,
     facts: Facts,
     seed: Seed,
     /// `None` after an error: to be read anew.
@@ -51,6 +56,12 @@ pub struct Controller<M> {
     sweep: Option<Running>,
     swept: Option<Outcome>,
     finished: BTreeSet<u32>,
+}
+
+/// Where a backend is reached and probed: what facts about it are about.
+struct Place {
+    address: IpAddr,
+    subject: Option<Subject>,
 }
 
 struct Running {
@@ -78,6 +89,7 @@ impl<M: LbMaps> Controller<M> {
         Ok(Self {
             maps,
             model: Model::new(&config),
+            places: places(&config),
             config,
             facts: Facts::default(),
             seed,
@@ -114,27 +126,31 @@ impl<M: LbMaps> Controller<M> {
         &self.facts
     }
 
-    /// Notes what a probe found; [`Self::apply`] acts on it. False: no such backend (any more).
-    pub fn set_health(&mut self, backend: &str, health: Health) -> bool {
-        let known = self.knows(backend);
-        if known {
-            self.facts.health.insert(backend.to_owned(), health);
+    /// Notes what a probe found; [`Self::apply`] acts on it. False: no backend of that name is
+    /// probed so (any more), and nothing was noted.
+    pub fn set_health(&mut self, report: HealthReport) -> bool {
+        let HealthReport { backend, subject, health } = report;
+        let holds = self.places.get(&backend).is_some_and(|place| place.subject == subject);
+        if holds {
+            self.facts.health.insert(backend, health);
         }
-        known
+        holds
     }
 
-    /// Notes how packets get there; [`Self::apply`] acts on it. False: no such backend.
-    pub fn set_reach(&mut self, backend: &str, reach: Reach) -> bool {
-        let known = self.knows(backend);
-        if known {
-            self.facts.reach.insert(backend.to_owned(), reach);
+    /// Notes how packets get there; [`Self::apply`] acts on it. False: no backend of that name is
+    /// there (any more), and nothing was noted.
+    pub fn set_reach(&mut self, report: ReachReport) -> bool {
+        let ReachReport { backend, address, reach } = report;
+        let holds = self.places.get(&backend).is_some_and(|place| place.address == address);
+        if holds {
+            self.facts.reach.insert(backend, reach);
         }
-        known
+        holds
     }
 
     /// Notes what the operator wants; [`Self::apply`] acts on it.
     pub fn set_intent(&mut self, backend: &str, intent: Intent) -> Result<(), ControlError> {
-        if !self.knows(backend) {
+        if !self.places.contains_key(backend) {
             return Err(ControlError::UnknownBackend(backend.to_owned()));
         }
         self.facts.intent.insert(backend.to_owned(), intent);
@@ -160,7 +176,8 @@ impl<M: LbMaps> Controller<M> {
     pub fn configure(&mut self, config: Config) -> Result<Applied, ControlError> {
         check_limits(&config.limits, &limits::meta(&self.config.limits))?;
         let model = Model::new(&config);
-        let facts = self.facts_that_hold(&config, &model);
+        let places = places(&config);
+        let facts = self.facts_that_hold(&places);
         let wanted = plan::plan(&Inputs {
             model: &model,
             facts: &facts,
@@ -168,7 +185,7 @@ impl<M: LbMaps> Controller<M> {
             limits: &config.limits,
             finished: &BTreeSet::new(),
         })?;
-        (self.config, self.model, self.facts) = (config, model, facts);
+        (self.config, self.model, self.places, self.facts) = (config, model, places, facts);
         if let Some(running) = &mut self.sweep {
             // A backend may be removed for the second time since it began.
             running.leaving.clear();
@@ -248,10 +265,6 @@ impl<M: LbMaps> Controller<M> {
         Ok(())
     }
 
-    fn knows(&self, backend: &str) -> bool {
-        self.model.backends().any(|(_, known)| known.name == backend)
-    }
-
     fn bring_about(&mut self, wanted: &Wanted) -> Result<Applied, ControlError> {
         let mut there = match self.there.take() {
             Some(there) => there,
@@ -273,25 +286,24 @@ impl<M: LbMaps> Controller<M> {
         Ok(applied)
     }
 
-    /// What was found out about a backend at its old place says nothing of its new one.
-    fn facts_that_hold(&self, config: &Config, model: &Model) -> Facts {
-        let old = probed_backends(&self.config, &self.model);
+    /// What was found out about a backend at its old place says nothing of its new one. What is
+    /// kept here is what health checks keep: they do not report it again.
+    fn facts_that_hold(&self, places: &BTreeMap<String, Place>) -> Facts {
         let mut facts = Facts::default();
-        for (name, (backend, probe)) in probed_backends(config, model) {
-            let Some((old, old_probe)) = old.get(name) else { continue };
+        for (name, place) in places {
+            let Some(old) = self.places.get(name) else { continue };
             if let Some(intent) = self.facts.intent.get(name) {
-                facts.intent.insert(name.to_owned(), *intent);
+                facts.intent.insert(name.clone(), *intent);
             }
-            if old.address != backend.address {
-                continue;
-            }
-            if let Some(reach) = self.facts.reach.get(name) {
-                facts.reach.insert(name.to_owned(), reach.clone());
+            if let Some(reach) = self.facts.reach.get(name)
+                && old.address == place.address
+            {
+                facts.reach.insert(name.clone(), reach.clone());
             }
             if let Some(health) = self.facts.health.get(name)
-                && (old.port_be, *old_probe) == (backend.port_be, probe)
+                && old.subject == place.subject
             {
-                facts.health.insert(name.to_owned(), health.clone());
+                facts.health.insert(name.clone(), health.clone());
             }
         }
         facts
@@ -349,16 +361,14 @@ fn known<'a>(
     Ok(there.insert(known))
 }
 
-/// All backends with how they are probed, by name.
-fn probed_backends<'a>(
-    config: &'a Config,
-    model: &'a Model,
-) -> BTreeMap<&'a str, (&'a model::Backend, Option<&'a config::Health>)> {
-    let pools = config.pools.iter().zip(&model.pools);
+fn places(config: &Config) -> BTreeMap<String, Place> {
+    let pools = config.pools.iter();
     pools
-        .flat_map(|(config, pool)| {
-            let probe = config.health.as_ref();
-            pool.backends.iter().map(move |backend| (backend.name.as_str(), (backend, probe)))
+        .flat_map(|pool| {
+            pool.backends.iter().map(move |backend| {
+                let subject = Subject::of(pool, backend);
+                (backend.name.clone(), Place { address: backend.address, subject })
+            })
         })
         .collect()
 }

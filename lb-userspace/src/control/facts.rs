@@ -1,8 +1,15 @@
 //! What is known of backends apart from the configuration: health, operator intent, next hops.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use lb_common::{address::Address, layout::Hop};
+
+use crate::config::{self, Pool, Probe};
 
 /// What the operator wants of a backend; kept across restarts, apart from its health.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,6 +49,49 @@ pub enum Reach {
         /// Source addresses for `nat`: those configured, else the one that the route prefers.
         nat_sources: Vec<Address>,
     },
+}
+
+/// What a probe is of: what was found of another one says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// What the probe does.
+    pub probe: Probe,
+    /// Where to.
+    pub target: SocketAddr,
+}
+
+impl Subject {
+    /// What is probed of a pool's backend; `None`: nothing, it counts as up.
+    #[must_use]
+    pub fn of(pool: &Pool, backend: &config::Backend) -> Option<Self> {
+        let health = pool.health.as_ref()?;
+        let port = health.port.or(backend.port)?;
+        let target = SocketAddr::new(backend.address, port);
+        Some(Self { probe: health.probe.clone(), target })
+    }
+}
+
+/// A health check's verdict, with what it is about: it may have waited while the backend's
+/// configuration changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthReport {
+    /// The backend's name.
+    pub backend: String,
+    /// What was probed.
+    pub subject: Option<Subject>,
+    /// What was found.
+    pub health: Health,
+}
+
+/// How a backend is reached, with the address that this is about, likewise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReachReport {
+    /// The backend's name.
+    pub backend: String,
+    /// Its address when it was looked up.
+    pub address: IpAddr,
+    /// What was found.
+    pub reach: Reach,
 }
 
 /// Everything known of backends, by name. A backend that is missing is `Ready`, `Unknown` and

@@ -9,7 +9,6 @@ pub mod state;
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -21,8 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Pool, Probe},
-    control::facts::Health,
+    config::{self, Pool},
+    control::facts::{Health, HealthReport, Subject},
 };
 use state::State;
 
@@ -35,19 +34,12 @@ const AT_ONCE: usize = 512;
 /// Must live inside a tokio runtime.
 #[derive(Debug)]
 pub struct Checks {
-    report: mpsc::Sender<(String, Health)>,
+    report: mpsc::Sender<HealthReport>,
     permits: Arc<Semaphore>,
     running: BTreeMap<String, Running>,
 }
 
-/// What is probed: when this is another, what was found before means nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Subject {
-    probe: Probe,
-    target: SocketAddr,
-}
-
-/// How it is probed and judged: may change without forgetting the verdict.
+/// How a subject is probed and judged: may change without forgetting the verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pace {
     interval: Duration,
@@ -71,9 +63,9 @@ impl Drop for Running {
 }
 
 impl Checks {
-    /// No checks yet; verdicts will go to `report` as (backend's name, verdict).
+    /// No checks yet; verdicts will go to `report`.
     #[must_use]
-    pub fn new(report: mpsc::Sender<(String, Health)>) -> Self {
+    pub fn new(report: mpsc::Sender<HealthReport>) -> Self {
         Self { report, permits: Arc::new(Semaphore::new(AT_ONCE)), running: BTreeMap::new() }
     }
 
@@ -86,7 +78,7 @@ impl Checks {
         let mut before = std::mem::take(&mut self.running);
         for pool in pools {
             for backend in &pool.backends {
-                let subject = pool.health.as_ref().and_then(|health| subject(health, backend));
+                let subject = Subject::of(pool, backend);
                 let pace = pace(pool.health.as_ref());
                 let running = match before.remove(&backend.name) {
                     Some(running) if running.subject == subject => {
@@ -113,16 +105,15 @@ impl Checks {
             }
             None => tokio::spawn(async move {
                 // Nobody listens any more only when the agent is on its way out.
-                drop(report.send((name, Health::Up)).await);
+                drop(report.send(about(&name, None, &Health::Up)).await);
             }),
         };
         Running { subject, pace: sender, task }
     }
 }
 
-fn subject(health: &config::Health, backend: &config::Backend) -> Option<Subject> {
-    let port = health.port.or(backend.port)?;
-    Some(Subject { probe: health.probe.clone(), target: SocketAddr::new(backend.address, port) })
+fn about(name: &str, subject: Option<&Subject>, health: &Health) -> HealthReport {
+    HealthReport { backend: name.to_owned(), subject: subject.cloned(), health: health.clone() }
 }
 
 fn pace(health: Option<&config::Health>) -> Pace {
@@ -141,7 +132,7 @@ async fn check(
     name: String,
     subject: Subject,
     mut paces: watch::Receiver<Pace>,
-    report: mpsc::Sender<(String, Health)>,
+    report: mpsc::Sender<HealthReport>,
     permits: Arc<Semaphore>,
 ) {
     let mut state = State::default();
@@ -155,7 +146,7 @@ async fn check(
             probe::run(&subject.probe, subject.target, pace.timeout).await
         };
         if state.record(result, pace.rise, pace.fall)
-            && report.send((name.clone(), state.verdict().clone())).await.is_err()
+            && report.send(about(&name, Some(&subject), state.verdict())).await.is_err()
         {
             return;
         }
@@ -194,7 +185,7 @@ mod tests {
     use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
-    use crate::config::{Backend, Forward, OnDown};
+    use crate::config::{Backend, Forward, OnDown, Probe};
 
     fn pool(backends: &[(&str, u16)], health: Option<(Duration, u8, u8)>) -> Pool {
         Pool {
@@ -228,11 +219,16 @@ mod tests {
         (listener, port)
     }
 
-    type Reports = mpsc::Receiver<(String, Health)>;
+    type Reports = mpsc::Receiver<HealthReport>;
 
-    async fn next(reports: &mut Reports) -> (String, Health) {
+    async fn next_report(reports: &mut Reports) -> HealthReport {
         let next = timeout(Duration::from_secs(5), reports.recv()).await;
         next.expect("a report within five seconds").expect("checks run")
+    }
+
+    async fn next(reports: &mut Reports) -> (String, Health) {
+        let report = next_report(reports).await;
+        (report.backend, report.health)
     }
 
     async fn none(reports: &mut Reports, while_for: Duration) {
@@ -320,6 +316,25 @@ mod tests {
         // No check any more: up.
         checks.configure(&[pool(&[("a", other_port)], None)]);
         assert_eq!(next(&mut reports).await, ("a".into(), Health::Up));
+    }
+
+    #[tokio::test]
+    async fn reports_say_what_they_are_about() {
+        let (_listener, port) = listen().await;
+        let (_other, other_port) = listen().await;
+        let (sender, mut reports) = mpsc::channel(16);
+        let mut checks = Checks::new(sender);
+        for pool in [
+            pool(&[("a", port)], Some((FAST, 1, 1))),
+            pool(&[("a", other_port)], Some((FAST, 1, 1))),
+            pool(&[("a", other_port)], None),
+        ] {
+            checks.configure(std::slice::from_ref(&pool));
+            let subject = Subject::of(&pool, &pool.backends[0]);
+            assert_eq!(subject.is_some(), pool.health.is_some());
+            let want = HealthReport { backend: "a".into(), subject, health: Health::Up };
+            assert_eq!(next_report(&mut reports).await, want);
+        }
     }
 
     #[test]

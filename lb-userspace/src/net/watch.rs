@@ -29,7 +29,7 @@ use super::{
     reach::{Target, reach},
     routes::{self, Route},
 };
-use crate::control::facts::Reach;
+use crate::control::facts::{Reach, ReachReport};
 
 /// Events that come within this time of the first are one burst.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -82,9 +82,9 @@ impl Drop for Watch {
 
 impl Watch {
     /// Starts on the present tokio runtime, in the network namespace of its thread. Changes go to
-    /// `report` as (backend's name, how it is reached), the first for every backend at once.
+    /// `report`, the first for every backend at once.
     #[must_use]
-    pub fn start(wanted: Wanted, report: mpsc::Sender<(String, Reach)>) -> Self {
+    pub fn start(wanted: Wanted, report: mpsc::Sender<ReachReport>) -> Self {
         let (sender, receiver) = watch::channel(wanted);
         Self { wanted: sender, task: tokio::spawn(follow(receiver, report)) }
     }
@@ -96,7 +96,7 @@ impl Watch {
     }
 }
 
-async fn follow(mut wanted: watch::Receiver<Wanted>, report: mpsc::Sender<(String, Reach)>) {
+async fn follow(mut wanted: watch::Receiver<Wanted>, report: mpsc::Sender<ReachReport>) {
     let mut known = Known::default();
     loop {
         match session(&mut known, &mut wanted, &report).await {
@@ -111,7 +111,7 @@ async fn follow(mut wanted: watch::Receiver<Wanted>, report: mpsc::Sender<(Strin
 async fn session(
     known: &mut Known,
     wanted: &mut watch::Receiver<Wanted>,
-    report: &mpsc::Sender<(String, Reach)>,
+    report: &mpsc::Sender<ReachReport>,
 ) -> Result<(), Error> {
     // Events first, so that none is missed between the first look and the first event; on a
     // socket of their own, so that a flood of them cannot push answers out.
@@ -326,7 +326,7 @@ impl Known {
     }
 
     /// What is not as last reported, which it then is.
-    fn changes(&mut self, wanted: &Wanted) -> Vec<(String, Reach)> {
+    fn changes(&mut self, wanted: &Wanted) -> Vec<ReachReport> {
         let names: BTreeSet<&str> = wanted.targets.iter().map(|one| one.name.as_str()).collect();
         self.reported.retain(|name, _| names.contains(name.as_str()));
         let mut changes = Vec::new();
@@ -342,7 +342,8 @@ impl Known {
             let now = reach(target, route, &self.links, &wanted.attached, mac);
             if self.reported.get(&target.name) != Some(&now) {
                 self.reported.insert(target.name.clone(), now.clone());
-                changes.push((target.name.clone(), now));
+                let (backend, address) = (target.name.clone(), target.address);
+                changes.push(ReachReport { backend, address, reach: now });
             }
         }
         changes

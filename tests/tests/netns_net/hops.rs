@@ -9,7 +9,7 @@ use std::{
 
 use lb_common::{address::Address, layout::Hop};
 use lb_userspace::{
-    control::facts::Reach,
+    control::facts::{Reach, ReachReport},
     net::{
         reach::Target,
         watch::{Wanted, Watch},
@@ -34,7 +34,7 @@ fn known(interface: u32, to: [u8; 6], sources: &[&str]) -> Reach {
 
 /// A watch in `near`, and what it reports.
 struct Following {
-    reports: jobs::Receiver<(String, Reach)>,
+    reports: jobs::Receiver<ReachReport>,
     wanted: mpsc::UnboundedSender<Wanted>,
 }
 
@@ -96,7 +96,8 @@ impl Following {
         let mut seen = Vec::new();
         while !open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok((name, reach)) = self.reports.recv_timeout(left) else {
+            let Ok(ReachReport { backend: name, reach, .. }) = self.reports.recv_timeout(left)
+            else {
                 panic!("never reported {open:#x?}, but {seen:#x?}");
             };
             open.retain(|(wanted, want)| !(*wanted == name && *want == reach));

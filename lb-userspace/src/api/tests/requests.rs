@@ -1,19 +1,24 @@
 //! The socket, and requests that no command line makes.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{io, os::unix::fs::PermissionsExt};
 
 use hyper::{Method, body::Bytes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::mpsc,
+    time::{Instant, sleep},
 };
 
 use super::{Agent, code, run_on};
-use crate::api::{
-    BindError, Server,
-    client::{Client, ClientError},
-    routes,
+use crate::{
+    api::{
+        BindError, Command, Server,
+        client::{Client, ClientError},
+        crowd::{CONNECTIONS_MAX, PATIENCE},
+        routes, wire,
+    },
+    cli,
 };
 
 impl Agent {
@@ -121,6 +126,90 @@ async fn stuck_clients_hold_nothing_for_long() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("closed");
     }
+}
+
+/// The clock stands still while anything can go on, so the time that passes is what is waited for.
+#[tokio::test(start_paused = true)]
+async fn silent_clients_keep_nobody_waiting() {
+    let half = "POST /v1/sessions/flush HTTP/1.1\r\ncontent-length: 9\r\n\r\n{";
+    for request in ["", "GET /v1/health HT", half] {
+        let agent = Agent::start();
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            let mut stream = UnixStream::connect(agent.socket()).await.expect("connect");
+            stream.write_all(request.as_bytes()).await.expect("write");
+            silent.push(stream);
+        }
+        for _ in 0..3 {
+            let start = Instant::now();
+            assert_eq!(agent.run("status").await.0, code(0));
+            let waited = start.elapsed();
+            assert!(waited <= PATIENCE * 4, "{request}: {waited:?}");
+        }
+        // Those that had to go were told so; as many as there is room for may still speak.
+        let mut there = 0;
+        for stream in &silent {
+            let silence = stream.try_read(&mut [0; 1]);
+            there += usize::from(silence.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock));
+        }
+        assert!((1..=CONNECTIONS_MAX).contains(&there), "{there}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_agent_keeps_its_place() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let socket = directory.path().join("admin.sock");
+    let server = Server::bind(&socket).expect("bind");
+    let (commands, mut requests) = mpsc::channel(2 * CONNECTIONS_MAX);
+    tokio::spawn(server.serve(commands, std::future::pending()));
+    let ask = || {
+        let socket = socket.clone();
+        tokio::spawn(async move { Client::new(&socket).status().await })
+    };
+    // As many as there is room for, which all wait for the agent; and some more.
+    let clients: Vec<_> = (0..CONNECTIONS_MAX + 8).map(|_| ask()).collect();
+    sleep(PATIENCE * 20).await;
+    let mut answered = 0;
+    while let Some(command) = requests.recv().await {
+        let Command::Status(reply) = command else { panic!("{command:?}") };
+        reply.send(Ok(cli::sample_status())).expect("the client waits");
+        answered += 1;
+        if answered == clients.len() {
+            break;
+        }
+    }
+    for client in clients {
+        client.await.expect("a client").expect("an answer");
+    }
+}
+
+/// An answer that nobody reads fills the socket's buffer and waits.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_its_answer_keeps_nobody_waiting() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let socket = directory.path().join("admin.sock");
+    let server = Server::bind(&socket).expect("bind");
+    let (commands, mut requests) = mpsc::channel(4);
+    tokio::spawn(server.serve(commands, std::future::pending()));
+    tokio::spawn(async move {
+        while let Some(Command::Reload(reply)) = requests.recv().await {
+            let changes = vec!["x".repeat(1000); 1000];
+            let reloaded = wire::Reloaded { config: String::new(), changes };
+            reply.send(Ok(reloaded)).ok();
+        }
+    });
+    let mut deaf = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = UnixStream::connect(&socket).await.expect("connect");
+        stream.write_all(b"POST /v1/reload HTTP/1.1\r\n\r\n").await.expect("write");
+        deaf.push(stream);
+    }
+    sleep(PATIENCE).await;
+    let start = Instant::now();
+    let reloaded = Client::new(&socket).reload().await.expect("reloaded");
+    assert_eq!(reloaded.changes.len(), 1000);
+    assert!(start.elapsed() <= PATIENCE * 2, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
