@@ -4,6 +4,8 @@
 //! update, which is atomic: each packet meets the old program or the new one.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -18,7 +20,7 @@ use aya::{
 };
 use lb_common::{
     hash::Seed,
-    maps::{LAYOUT_VERSION, PERSISTENT, PROGRAM, SEED, SLOTS, TEST_CLOCK},
+    maps::{LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, TEST_CLOCK},
 };
 
 use crate::{
@@ -38,19 +40,30 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
-    /// The instance that is attached was made otherwise.
+    /// The instance that is there was made by another version.
     #[error(
-        "{path} holds an instance made with {what} = {there}, and {wanted} is wanted: take it off \
-         with `holdfast detach` first (its pins and flows are lost)"
+        "{path} holds an instance of layout version {there}, and this is version \
+         {LAYOUT_VERSION}: take it off with `holdfast detach` first (its pins and flows are lost)"
     )]
-    OtherInstance {
+    OtherLayout {
         /// The instance's directory.
         path: PathBuf,
-        /// What differs.
-        what: &'static str,
         /// What the instance has.
         there: u32,
-        /// What this program or configuration wants.
+    },
+    /// The instance that is there was made with other sizes.
+    #[error(
+        "limits.{limit} = {wanted}, but {path} holds an instance made with {there}: leave it at \
+         that, or take the instance off with `holdfast detach` first (its pins and flows are lost)"
+    )]
+    OtherLimit {
+        /// The instance's directory.
+        path: PathBuf,
+        /// What differs, a key of `[limits]`.
+        limit: &'static str,
+        /// What the instance has.
+        there: u32,
+        /// What the configuration wants.
         wanted: u32,
     },
     /// The kernel refused the program or a map.
@@ -60,7 +73,7 @@ pub enum LoadError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// The program could not be loaded or attached.
-    #[error("{interface}: {source}{hint}")]
+    #[error("{interface}: {source}{}{hint}", if .hint.is_empty() { "" } else { "; " })]
     Attach {
         /// Interface.
         interface: String,
@@ -111,7 +124,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let directory = options.directory;
     let wrong = |source| LoadError::Directory { path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(wrong)?;
-    check_instance(options)?;
+    check_instance(directory, options.limits)?;
 
     let limits = options.limits;
     let slots = limits.maglev_slots;
@@ -132,28 +145,25 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     Ok(Loaded { ebpf, directory: directory.to_owned() })
 }
 
-/// Refuses maps of another layout or of other sizes: they would be taken over unseen.
-fn check_instance(options: &Options<'_>) -> Result<(), LoadError> {
-    if !options.directory.join(lb_common::maps::META).exists() {
+/// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
+/// there are none.
+pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError> {
+    if !directory.join(META).exists() {
         return Ok(());
     }
-    let there = KernelMaps::open(options.directory)?.meta()?;
+    let there = KernelMaps::open(directory)?.meta()?;
+    let path = || directory.to_owned();
     if there.layout_version == 0 {
         return Ok(());
     }
-    let other_layout = (there.layout_version != LAYOUT_VERSION).then_some((
-        "layout version",
-        LAYOUT_VERSION,
-        there.layout_version,
-    ));
-    match other_layout.or_else(|| difference(options.limits, &there)) {
+    if there.layout_version != LAYOUT_VERSION {
+        return Err(LoadError::OtherLayout { path: path(), there: there.layout_version });
+    }
+    match difference(limits, &there) {
         None => Ok(()),
-        Some((what, wanted, there)) => Err(LoadError::OtherInstance {
-            path: options.directory.to_owned(),
-            what,
-            there,
-            wanted,
-        }),
+        Some((limit, wanted, there)) => {
+            Err(LoadError::OtherLimit { path: path(), limit, there, wanted })
+        }
     }
 }
 
@@ -243,15 +253,14 @@ impl Loaded {
     }
 }
 
+/// What is to be done where an interface has a program that is not this instance's.
+pub const BUSY: &str = "another XDP program is attached: see `ip link show`, take it off with `ip \
+                        link set DEV xdp off` or what put it there";
+
 fn attach_error(interface: &str, source: ProgramError) -> LoadError {
     let busy = matches!(&source, ProgramError::SyscallError(error)
         if matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
-    let hint = if busy {
-        "; another XDP program is attached: see `ip link show`, take it off with `ip link set DEV \
-         xdp off` or what put it there"
-    } else {
-        ""
-    };
+    let hint = if busy { BUSY } else { "" };
     LoadError::Attach { interface: interface.to_owned(), source, hint }
 }
 
@@ -264,6 +273,62 @@ const LINK_PREFIX: &str = "link-";
 fn link_pin(directory: &Path, interface: &str) -> PathBuf {
     // A dot may not stand in the name of a bpffs pin.
     directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
+}
+
+/// Id of the program that the link pinned for an interface carries; `None` where there is none, or
+/// where it leads nowhere any more.
+#[must_use]
+pub fn linked_program(directory: &Path, interface: &str) -> Option<u32> {
+    let link = PinnedLink::from_pin(link_pin(directory, interface)).ok()?;
+    Some(FdLink::from(link).info().ok()?.program_id())
+}
+
+/// What a start has made in the instance's directory; dropping it removes that again, unless
+/// [`Self::keep`] says that the start went well. Holds no more than names: to be made and dropped
+/// by who holds the instance's lock.
+#[derive(Debug)]
+pub struct Made<'a> {
+    directory: &'a Path,
+    /// What was there before; `None`: not even the directory.
+    before: Option<BTreeSet<OsString>>,
+    keep: bool,
+}
+
+impl<'a> Made<'a> {
+    /// From now on; `fresh`: the directory has just been made.
+    pub fn from_now(directory: &'a Path, fresh: bool) -> io::Result<Self> {
+        let before = if fresh { None } else { Some(names(directory)?) };
+        Ok(Self { directory, before, keep: false })
+    }
+
+    /// All of it stays.
+    pub fn keep(mut self) {
+        self.keep = true;
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        let before = self.before.as_ref();
+        for name in names(self.directory)? {
+            if !before.is_some_and(|before| before.contains(&name)) {
+                fs::remove_file(self.directory.join(name))?;
+            }
+        }
+        if before.is_none() { fs::remove_dir(self.directory) } else { Ok(()) }
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.remove()
+        {
+            tracing::warn!("{}: something of it is left: {error}", self.directory.display());
+        }
+    }
+}
+
+fn names(directory: &Path) -> io::Result<BTreeSet<OsString>> {
+    fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
 }
 
 /// Interfaces that have a pinned link.

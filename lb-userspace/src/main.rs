@@ -23,11 +23,13 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => return check(arguments),
         Verb::Run(file) => match accepted(&file.config, false, false) {
             Err(code) => return code,
-            Ok(config) => run(config, &file.config),
+            Ok((config, notes)) => run(config, &notes, &file.config),
         },
         Verb::Detach(file) => match accepted(&file.config, false, true) {
             Err(code) => return code,
-            Ok(config) => runtime().and_then(|runtime| runtime.block_on(agent::detach(&config))),
+            Ok((config, _)) => {
+                runtime().and_then(|runtime| runtime.block_on(agent::detach(&config)))
+            }
         },
     };
     match outcome {
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+fn run(config: Config, notes: &[String], path: &Path) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| {
         EnvFilter::new(if config.agent.packet_events { "info,lb_ebpf=debug" } else { "info" })
     });
@@ -49,6 +51,9 @@ fn run(config: Config, path: &Path) -> anyhow::Result<()> {
         .with_ansi(stderr().is_terminal())
         .with_target(false)
         .init();
+    for note in notes {
+        tracing::warn!("{note}");
+    }
     // The file is read again on reload, wherever the working directory is then.
     let path = path.canonicalize().with_context(|| path.display().to_string())?;
     runtime()?.block_on(agent::run(config, &path))
@@ -63,31 +68,34 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// The configuration, or the exit status after saying what is wrong with it or with this machine.
-/// To detach takes privileges only.
-fn accepted(path: &Path, json: bool, detaching: bool) -> Result<Config, ExitCode> {
+/// The configuration with what is worth a word about it on this machine; or the exit status, after
+/// saying what is wrong with either. To detach takes privileges only.
+fn accepted(path: &Path, json: bool, detaching: bool) -> Result<(Config, Vec<String>), ExitCode> {
     let refused =
         |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
     let config = config::load(path).map_err(|errors| {
         refused(&errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
     })?;
-    let problems: Vec<String> = preflight::check(&config)
+    let found = preflight::look(&config);
+    let problems: Vec<String> = found
+        .problems
         .into_iter()
         .filter(|problem| !detaching || problem.is_permission())
         .map(|problem| problem.describe(path))
         .collect();
-    if problems.is_empty() { Ok(config) } else { Err(refused(&problems)) }
+    if problems.is_empty() { Ok((config, found.notes)) } else { Err(refused(&problems)) }
 }
 
 fn check(arguments: &CheckArgs) -> ExitCode {
-    let config = match accepted(&arguments.config, arguments.json, false) {
-        Ok(config) => config,
+    let (config, notes) = match accepted(&arguments.config, arguments.json, false) {
+        Ok(accepted) => accepted,
         Err(code) => return code,
     };
     let cpus = aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
     cli::check::accepted(
         &arguments.config,
         &config,
+        &notes,
         cpus,
         arguments.json,
         &mut stdout(),

@@ -241,6 +241,27 @@ impl Holdfast {
     }
 }
 
+/// What a verb ended with: its exit status, and everything that it printed.
+#[must_use]
+pub fn said(output: &Output) -> (Option<i32>, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// Checks that a verb ended with this status, and printed all of these.
+///
+/// # Panics
+///
+/// When it did not.
+#[track_caller]
+pub fn check_refused(output: &Output, status: i32, parts: &[&str]) {
+    let (code, text) = said(output);
+    assert_eq!(code, Some(status), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
 /// Is the way to every backend known, and every one in service?
 #[must_use]
 pub fn all_ready(status: &Status) -> bool {

@@ -6,13 +6,12 @@ use std::{
     fmt::Write as _,
     fs,
     net::SocketAddr,
-    process::Output,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use tests::{
-    agent::Holdfast,
+    agent::{Holdfast, check_refused, said},
     clients::{ask_udp, curl, curl_all, placed, udp},
     servers::Echo,
     site::{Configuration, PORT, Site, usual, usual_configuration},
@@ -22,21 +21,6 @@ use tests::{
 
 fn vip(site: &Site) -> SocketAddr {
     SocketAddr::new(site.lab.vip(Family::V4), 80)
-}
-
-/// Exit status, and everything that was printed.
-fn said(output: &Output) -> (Option<i32>, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-}
-
-#[track_caller]
-fn check_refused(output: &Output, status: i32, parts: &[&str]) {
-    let (code, text) = said(output);
-    assert_eq!(code, Some(status), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "{part} is not in: {text}");
-    }
 }
 
 #[test]

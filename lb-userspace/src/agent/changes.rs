@@ -1,15 +1,20 @@
 //! What is different between two configurations, in words; and what only a restart can change.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::{collections::BTreeSet, fmt::Debug, path::Path};
 
-use crate::config::{Agent, Backend, Config, Forward};
+use crate::{
+    config::{Agent, Backend, Config, Forward, Step, placed},
+    loader::LoadError,
+};
 
-/// Settings that differ and that a running agent cannot take on, by key.
+/// Settings that differ and that a running agent cannot take on, with their places in `file`, from
+/// which `new` was read.
 #[must_use]
-pub fn need_restart(old: &Agent, new: &Agent) -> Vec<String> {
-    let refuse = |key: &str, differs: bool| {
-        differs
-            .then(|| format!("agent.{key} cannot change while the agent runs: restart it for that"))
+pub fn need_restart(old: &Agent, new: &Agent, file: &Path) -> Vec<String> {
+    let refuse = |key: &'static str, differs: bool| {
+        let text =
+            || format!("agent.{key} cannot change while the agent runs: restart it for that");
+        differs.then(|| placed(file, &[Step::Key("agent"), Step::Key(key)], &text()))
     };
     [
         refuse("admin", old.admin != new.admin),
@@ -21,6 +26,25 @@ pub fn need_restart(old: &Agent, new: &Agent) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Why the program could not be put on an interface, with the interface's place in `file`, from
+/// which `agent` was read.
+#[must_use]
+pub fn refused_attach(error: &LoadError, agent: &Agent, file: &Path) -> String {
+    let named =
+        if let LoadError::Attach { interface, .. } | LoadError::Link { interface, .. } = error {
+            agent.interfaces.iter().position(|name| name == interface)
+        } else {
+            None
+        };
+    match named {
+        Some(index) => {
+            let steps = [Step::Key("agent"), Step::Key("interfaces"), Step::Item(index)];
+            placed(file, &steps, &format_args!("agent.interfaces: {error}"))
+        }
+        None => error.to_string(),
+    }
 }
 
 /// A line for everything that is added, removed or changed.
@@ -125,10 +149,23 @@ pool = "web"
     #[test]
     fn what_takes_a_restart() {
         let other = BASE.replace("[\"eth0\"]", "[\"eth0\"]\nxdp_mode = \"generic\"");
-        let lines = need_restart(&parse(BASE).agent, &parse(&other).agent);
-        assert_eq!(
-            lines,
-            ["agent.xdp_mode cannot change while the agent runs: restart it for that"]
-        );
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("h.toml");
+        let check = |old: &str, new: &str, line: u32, column: u32, key: &str| {
+            std::fs::write(&file, new).expect("written");
+            let got = need_restart(&parse(old).agent, &parse(new).agent, &file);
+            let text = format!(
+                "{}:{line}:{column}: agent.{key} cannot change while the agent runs: restart it for \
+                 that",
+                file.display()
+            );
+            assert_eq!(got, [text]);
+        };
+        check(BASE, &other, 4, 12, "xdp_mode");
+        // Back to the default: the table is all that there is of it.
+        check(&other, BASE, 2, 1, "xdp_mode");
+        let state = BASE.replace("[\"eth0\"]", "[\"eth0\"]\nstate = \"/s\"");
+        check(BASE, &state, 4, 9, "state");
+        assert!(need_restart(&parse(BASE).agent, &parse(BASE).agent, &file).is_empty());
     }
 }

@@ -60,15 +60,9 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the instance of these directories: one lock in each, so that two configurations that
-    /// share only one of them are told apart too. Makes both, the state directory with mode 0700.
+    /// share only one of them are told apart too. Makes both, with mode 0700.
     pub fn take(state: &Path, bpffs: &Path) -> Result<Self, InstanceError> {
-        for directory in [state, bpffs] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(failed(directory, "make the directory"))?;
-        }
+        make(state)?;
         let path = state.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -77,9 +71,16 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "open"))?;
+        let state = lock(&path, file)?;
+        make(bpffs)?;
         let directory = File::open(bpffs).map_err(failed(bpffs, "open"))?;
-        Ok(Self { _held: [lock(&path, file)?, lock(bpffs, directory)?] })
+        Ok(Self { _held: [state, lock(bpffs, directory)?] })
     }
+}
+
+fn make(directory: &Path) -> Result<(), InstanceError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(failed(directory, "make the directory"))
 }
 
 /// An agent that was just killed holds its lock for a moment more.
@@ -124,21 +125,28 @@ impl State {
     /// Reads the state; makes a new one, with a seed from the kernel's random source, where there
     /// is none.
     pub fn load(directory: &Path) -> Result<Self, InstanceError> {
+        if let Some(state) = Self::read(directory)? {
+            return Ok(state);
+        }
+        let random = || {
+            getrandom::u64().map_err(|error| {
+                failed(&path(directory), "get a random seed for")(io::Error::other(error))
+            })
+        };
+        let seed = [random()?, random()?];
+        let state = Self { seed, intents: BTreeMap::new(), addresses: Vec::new() };
+        state.save(directory)?;
+        Ok(state)
+    }
+
+    /// Reads the state; `None` where there is none yet.
+    pub fn read(directory: &Path) -> Result<Option<Self>, InstanceError> {
         let path = path(directory);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
                 .map_err(|source| InstanceError::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let random = || {
-                    getrandom::u64().map_err(|error| {
-                        failed(&path, "get a random seed for")(io::Error::other(error))
-                    })
-                };
-                let seed = [random()?, random()?];
-                let state = Self { seed, intents: BTreeMap::new(), addresses: Vec::new() };
-                state.save(directory)?;
-                Ok(state)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&path, "read")(error)),
         }
     }

@@ -30,7 +30,7 @@ use crate::{
     config::Config,
     control::controller::Controller,
     health::Checks,
-    loader::{self, Loaded, Options},
+    loader::{self, Loaded, Made, Options},
     net::{
         self,
         reach::targets,
@@ -52,7 +52,11 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let started = SystemTime::now();
     raise_file_limit();
     let agent = config.agent.clone();
+    let fresh = !agent.bpffs.exists();
     let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    // A start that is refused from here on leaves nothing in the kernel.
+    let made = Made::from_now(&agent.bpffs, fresh)
+        .with_context(|| format!("cannot look into {}", agent.bpffs.display()))?;
     let server = api::Server::bind(&agent.admin)
         .with_context(|| format!("cannot serve the admin API on {}", agent.admin.display()))?;
     let state = State::load(&agent.state)?;
@@ -76,8 +80,12 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     }
     controller.apply()?;
     let netlink = net::connect()?;
-    let interfaces = network::attach(&mut loaded, &agent, &netlink).await?;
+    let interfaces = match network::attach(&mut loaded, &agent, &netlink).await {
+        Ok(interfaces) => interfaces,
+        Err(error) => bail!(changes::refused_attach(&error, &agent, config_path)),
+    };
     network::detach_others(&agent);
+    made.keep();
 
     let (health_sender, health) = mpsc::channel(FACTS);
     let (reach_sender, reach) = mpsc::channel(FACTS);

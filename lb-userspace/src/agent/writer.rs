@@ -245,7 +245,7 @@ impl Writer {
             refused(errors.as_slice().iter().map(ToString::to_string).collect())
         })?;
         let old = self.keeper.controller.config().clone();
-        let mut reasons = changes::need_restart(&old.agent, &config.agent);
+        let mut reasons = changes::need_restart(&old.agent, &config.agent, &self.config_path);
         let problems = preflight::check(&config);
         reasons.extend(problems.iter().map(|problem| problem.describe(&self.config_path)));
         if !reasons.is_empty() {
@@ -262,7 +262,8 @@ impl Writer {
             None
         } else {
             let attached = network::attach(&mut self.loaded, &config.agent, &self.netlink).await;
-            Some(attached.map_err(|error| refused(vec![error.to_string()]))?)
+            let why = |error| changes::refused_attach(&error, &config.agent, &self.config_path);
+            Some(attached.map_err(|error| refused(vec![why(error)]))?)
         };
         if let Err(error) = self.keeper.configure(&config) {
             network::detach_others(&old.agent);

@@ -24,20 +24,21 @@ use crate::{
     limits,
 };
 
-/// Prints what the agent would do by `config`, read from `file`; `cpus` is the number of possible
-/// CPUs. Exit status 0 unless the output fails.
+/// Prints what the agent would do by `config`, read from `file`, and `notes` about it; `cpus` is the
+/// number of possible CPUs. Exit status 0 unless the output fails.
 pub fn accepted(
     file: &Path,
     config: &Config,
+    notes: &[String],
     cpus: u32,
     json: bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> ExitCode {
     let text = if json {
-        format!("{:#}\n", document(file, config, cpus))
+        format!("{:#}\n", document(file, config, notes, cpus))
     } else {
-        page(file, config, cpus)
+        page(file, config, notes, cpus)
     };
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     report(written.map_err(VerbError::Output), err)
@@ -66,7 +67,7 @@ pub fn refused(
     }
 }
 
-fn page(file: &Path, config: &Config, cpus: u32) -> String {
+fn page(file: &Path, config: &Config, notes: &[String], cpus: u32) -> String {
     let agent = &config.agent;
     let head = format!("{} is in order.\n", printable(&file.display().to_string()));
     let settings = [
@@ -76,8 +77,14 @@ fn page(file: &Path, config: &Config, cpus: u32) -> String {
     ]
     .map(|(what, value)| format!("{what:<12}{}\n", printable(&value)))
     .concat();
+    let notes = notes
+        .iter()
+        .map(|note| format!("\nnote: {}\n", printable(note)))
+        .collect::<Vec<_>>()
+        .concat();
     [head, settings, listeners(config), pools(config), backends(config), memory(config, cpus)]
         .join("\n")
+        + &notes
 }
 
 const fn addresses(managed: bool) -> &'static str {
@@ -147,7 +154,7 @@ fn memory(config: &Config, cpus: u32) -> String {
     render(&[Left("KERNEL MEMORY"), Right("ENTRIES"), Right("ABOUT")], &rows)
 }
 
-fn document(file: &Path, config: &Config, cpus: u32) -> Value {
+fn document(file: &Path, config: &Config, notes: &[String], cpus: u32) -> Value {
     let listeners: Vec<Value> = config
         .listeners
         .iter()
@@ -184,6 +191,7 @@ fn document(file: &Path, config: &Config, cpus: u32) -> Value {
             "pools": config.limits.pools,
             "maglev_slots": config.limits.maglev_slots,
         },
+        "notes": notes,
         "memory": memory,
         "memory_bytes": limits::total(&costs),
     })
@@ -264,24 +272,27 @@ mod tests {
     use crate::cli::samples::sample_config;
 
     /// Exit status, output and errors of `accepted`.
-    fn print(json: bool) -> (String, String, String) {
+    fn print(json: bool, notes: &[String]) -> (String, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let file = Path::new("holdfast.toml");
-        let code = accepted(file, &sample_config(), 2, json, &mut out, &mut err);
+        let code = accepted(file, &sample_config(), notes, 2, json, &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         (format!("{code:?}"), text(out), text(err))
     }
 
     #[test]
     fn a_page() {
-        let (code, got, err) = print(false);
+        let golden = include_str!("golden/check.txt");
+        let (code, got, err) = print(false, &[]);
         assert_eq!((code, err), (format!("{:?}", ExitCode::SUCCESS), String::new()));
-        assert_eq!(got, include_str!("golden/check.txt"), "\n{got}");
+        assert_eq!(got, golden, "\n{got}");
+        let (_, got, _) = print(false, &["few are left".to_owned(), "so it is".to_owned()]);
+        assert_eq!(got, format!("{golden}\nnote: few are left\n\nnote: so it is\n"));
     }
 
     #[test]
     fn the_same_in_json() {
-        let (_, out, _) = print(true);
+        let (_, out, _) = print(true, &["few are left".to_owned()]);
         let got: Value = serde_json::from_str(&out).expect("JSON");
         let check = |pointer: &str, want: Value| {
             assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
@@ -293,6 +304,7 @@ mod tests {
         check("/pools/0/backends/0/address", json!("10.0.0.11:8080"));
         check("/pools/1/forward", json!("dsr"));
         check("/limits/maglev_slots", json!(65_537));
+        check("/notes", json!(["few are left"]));
         check("/memory/0", json!({ "map": "PINS", "entries": 1_000_000, "bytes": 112_777_216 }));
         let costs = limits::costs(&sample_config().limits, 2);
         check("/memory_bytes", json!(limits::total(&costs)));

@@ -45,6 +45,7 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
     }
     listener_addresses(&listeners, report);
     own_addresses(&pools, &listeners, report);
+    sources_of_others(&pools, report);
     let by_name = pools_by_name(&pools);
     let chosen: Vec<Read<usize>> = listeners
         .iter()
@@ -105,6 +106,7 @@ fn pool_by_itself(pool: &PoolDraft, report: &Report<'_>) {
     let twice = |line| format!("address already used in line {line}");
     let addresses = pool.addresses().map(|found| (found.value, found.clone()));
     unique(addresses, report, twice, "each address once in a pool");
+    ports_of_one_address(pool, report);
 
     let first_family = pool.addresses().next().map(|found| family(found.value.0));
     if let Some(first) = first_family {
@@ -129,6 +131,25 @@ fn pool_by_itself(pool: &PoolDraft, report: &Report<'_>) {
     {
         for found in pool.addresses().filter(|found| found.value.1.is_none()) {
             found.refuse(report, "no port to probe", "a port here, or health.port in the pool");
+        }
+    }
+}
+
+/// A backend without a port is reached at each port that clients use: one with a port at the same
+/// address could be the same server.
+fn ports_of_one_address(pool: &PoolDraft, report: &Report<'_>) {
+    let mut first = HashMap::new();
+    for found in pool.addresses() {
+        let (address, port) = found.value;
+        let (other, at) = *first.entry(address).or_insert((port.is_some(), found.at));
+        if other != port.is_some() {
+            let line = report.line(at);
+            let problem = if other {
+                format!("without a port it is every port, that of the backend in line {line} too")
+            } else {
+                format!("the backend in line {line} has this address with every port")
+            };
+            found.refuse(report, problem, "one address with ports, or once without");
         }
     }
 }
@@ -210,7 +231,8 @@ fn listener_addresses(listeners: &[Read<ListenerDraft>], report: &Report<'_>) {
     unique(keyed, report, twice, "each address and port once for tcp and once for udp");
 }
 
-/// A listener's address is this machine's own: what is sent there never leaves it.
+/// A listener's address is this machine's own: what is sent there never leaves it. And an answer
+/// that is sent to it could be taken for a client's packet.
 fn own_addresses(
     pools: &[Read<PoolDraft>],
     listeners: &[Read<ListenerDraft>],
@@ -227,6 +249,34 @@ fn own_addresses(
             let line = report.line(at);
             let problem = format!("this is the address of the listener in line {line}");
             found.refuse(report, problem, "an address of another machine");
+        }
+    }
+    for found in sources(pools) {
+        if let Some(&at) = own.get(&found.value) {
+            let line = report.line(at);
+            let problem = format!("this is the address of the listener in line {line}");
+            found.refuse(report, problem, "an address of this machine without listeners");
+        }
+    }
+}
+
+/// The source addresses of `nat`; `dsr` has none, and those that it was given were refused.
+fn sources(pools: &[Read<PoolDraft>]) -> impl Iterator<Item = &Found<IpAddr>> {
+    let nat = pools.iter().flatten().filter(|pool| !matches!(pool.forward, Ok(Forward::Dsr)));
+    nat.filter_map(|pool| pool.nat_sources.as_ref().ok()).flatten()
+}
+
+/// A source address is this machine's, a backend's is not.
+fn sources_of_others(pools: &[Read<PoolDraft>], report: &Report<'_>) {
+    let mut backends = HashMap::new();
+    for found in pools.iter().flatten().flat_map(PoolDraft::addresses) {
+        backends.entry(found.value.0).or_insert(found.at);
+    }
+    for found in sources(pools) {
+        if let Some(&at) = backends.get(&found.value) {
+            let line = report.line(at);
+            let problem = format!("this is the address of the backend in line {line}");
+            found.refuse(report, problem, "an address of this machine");
         }
     }
 }

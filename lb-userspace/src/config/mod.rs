@@ -19,7 +19,7 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use load::{load, parse};
-pub use place::place;
+pub use place::{Step, placed};
 
 use std::{
     net::{IpAddr, SocketAddr},

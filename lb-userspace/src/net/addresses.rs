@@ -7,7 +7,6 @@
 
 use std::{fmt, net::IpAddr};
 
-use futures_util::TryStreamExt;
 use nix::errno::Errno;
 use rtnetlink::{
     Handle,
@@ -20,10 +19,10 @@ use rtnetlink::{
     },
 };
 
-use super::{Error, error_number, links};
-
-/// `IFA_PROTO` of addresses that were put here: H.
-const PROTOCOL: u8 = 0x48;
+use super::{
+    Error, error_number, links,
+    present::{PROTOCOL, Present, all, single},
+};
 
 /// An address and the interface that it was put on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,51 +111,6 @@ pub async fn remove_all(handle: &Handle, own: &[IpAddr]) -> Result<Changes, Erro
     ensure(handle, &[], &[], own).await
 }
 
-/// An address on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Present {
-    address: IpAddr,
-    /// Prefix length.
-    prefix: u8,
-    interface: u32,
-    /// Marked as put there by this module.
-    marked: bool,
-}
-
-impl Present {
-    fn single(&self) -> bool {
-        self.prefix == single(self.address)
-    }
-
-    /// Is `other` in this one's subnet?
-    fn contains(&self, other: IpAddr) -> bool {
-        let (Some(mine), Some(theirs)) = (bits(self.address, other), bits(other, self.address))
-        else {
-            return false;
-        };
-        let width = if other.is_ipv4() { 32 } else { 128 };
-        let host = width - u32::from(self.prefix).min(width);
-        mine.checked_shr(host) == theirs.checked_shr(host)
-    }
-}
-
-/// Prefix length of a single address.
-const fn single(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-/// The bits of `address`, if `other` is of its family.
-fn bits(address: IpAddr, other: IpAddr) -> Option<u128> {
-    match (address, other) {
-        (IpAddr::V4(v4), IpAddr::V4(_)) => Some(u128::from(v4.to_bits())),
-        (IpAddr::V6(v6), IpAddr::V6(_)) => Some(v6.to_bits()),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
-    }
-}
-
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Decision {
     add: Vec<(IpAddr, u32)>,
@@ -166,15 +120,15 @@ struct Decision {
 }
 
 fn decide(present: &[Present], wanted: &[IpAddr], interfaces: &[u32], own: &[IpAddr]) -> Decision {
-    let mine = |one: &Present| one.marked || (one.single() && own.contains(&one.address));
     let mut decision = Decision::default();
     let mut stays = Vec::new();
     for one in present {
         // One that is on an interface which is no longer attached moves.
         let place = interfaces.contains(&one.interface);
-        if !mine(one) || (wanted.contains(&one.address) && place) {
+        let mine = one.is_mine(own);
+        if !mine || (wanted.contains(&one.address) && place) {
             stays.push(one.address);
-            if mine(one) && !decision.kept.contains(&one.address) {
+            if mine && !decision.kept.contains(&one.address) {
                 decision.kept.push(one.address);
             }
         } else {
@@ -197,32 +151,6 @@ fn decide(present: &[Present], wanted: &[IpAddr], interfaces: &[u32], own: &[IpA
         }
     }
     decision
-}
-
-async fn all(handle: &Handle) -> Result<Vec<Present>, Error> {
-    let mut present = Vec::new();
-    let mut dump = handle.address().get().execute();
-    while let Some(message) = dump.try_next().await.map_err(Error::request("list addresses"))? {
-        present.extend(read(&message));
-    }
-    Ok(present)
-}
-
-fn read(message: &AddressMessage) -> Option<Present> {
-    let (mut address, mut local, mut marked) = (None, None, false);
-    for attribute in &message.attributes {
-        if let AddressAttribute::Address(ip) = attribute {
-            address = Some(*ip);
-        } else if let AddressAttribute::Local(ip) = attribute {
-            local = Some(*ip);
-        } else if let AddressAttribute::Protocol(protocol) = attribute {
-            marked = u8::from(*protocol) == PROTOCOL;
-        }
-    }
-    // With a peer, `Address` is the peer's.
-    let address = local.or(address)?;
-    let header = &message.header;
-    Some(Present { address, prefix: header.prefix_len, interface: header.index, marked })
 }
 
 /// Adds; false when it was there already after all, by somebody else's doing.
@@ -281,23 +209,7 @@ impl fmt::Display for Placed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().expect("address")
-    }
-
-    /// `text`: address/prefix, the interface's index, and `!` when marked.
-    fn present(text: &str) -> Present {
-        let marked = text.ends_with('!');
-        let (cidr, interface) = text.trim_end_matches('!').split_once(' ').expect("two words");
-        let (address, prefix) = cidr.split_once('/').expect("a prefix");
-        Present {
-            address: ip(address),
-            prefix: prefix.parse().expect("number"),
-            interface: interface.parse().expect("number"),
-            marked,
-        }
-    }
+    use crate::net::present::tests::{ip, present};
 
     #[test]
     fn decisions() {
@@ -342,23 +254,5 @@ mod tests {
         check(&[a, old], &[], &[2], &["10.0.0.9"], &[], &[old], &[]);
         // Its interface is no longer attached: it moves.
         check(&[a, b, nine], &["10.0.0.9"], &[3], &[], &[("10.0.0.9", 3)], &[nine], &[]);
-    }
-
-    #[test]
-    fn subnets() {
-        let check = |subnet: &str, address: &str, want: bool| {
-            let subnet = present(&format!("{subnet} 2"));
-            assert_eq!(subnet.contains(ip(address)), want, "{subnet:?} {address}");
-        };
-        check("10.0.0.1/24", "10.0.0.255", true);
-        check("10.0.0.1/24", "10.0.1.0", false);
-        check("10.0.0.1/0", "203.0.113.1", true);
-        check("10.0.0.1/32", "10.0.0.1", true);
-        check("10.0.0.1/32", "10.0.0.2", false);
-        check("10.0.0.1/0", "2001:db8::1", false);
-        check("2001:db8::1/64", "2001:db8::ffff:0:0:1", true);
-        check("2001:db8::1/64", "2001:db8:0:1::1", false);
-        check("2001:db8::1/0", "fe80::1", true);
-        check("::ffff:0:0/0", "10.0.0.1", false);
     }
 }

@@ -55,16 +55,10 @@ pub async fn all(handle: &Handle) -> Result<Links, Error> {
 
 /// How XDP runs on an interface: `native`, `generic` or `offloaded`; `None`: not at all.
 pub async fn xdp_mode(handle: &Handle, name: &str) -> Result<Option<&'static str>, Error> {
-    let mut answer = handle.link().get().match_name(name.to_owned()).execute();
-    let message = answer.try_next().await.map_err(Error::request(format!("look at {name}")))?;
-    let attributes = message.map(|message| message.attributes).unwrap_or_default();
     let mut attached = None;
-    for attribute in attributes {
-        let LinkAttribute::Xdp(parts) = attribute else { continue };
-        for part in parts {
-            if let LinkXdp::Attached(how) = part {
-                attached = Some(how);
-            }
+    for part in xdp(handle, name).await? {
+        if let LinkXdp::Attached(how) = part {
+            attached = Some(how);
         }
     }
     Ok(match attached {
@@ -73,6 +67,26 @@ pub async fn xdp_mode(handle: &Handle, name: &str) -> Result<Option<&'static str
         Some(XdpAttached::Hardware) => Some("offloaded"),
         _ => None,
     })
+}
+
+/// Ids of the XDP programs that run on an interface natively or generically: of both there can be
+/// one at a time.
+pub async fn xdp_programs(handle: &Handle, name: &str) -> Result<Vec<u32>, Error> {
+    let parts = xdp(handle, name).await?;
+    let id = |part: &LinkXdp| {
+        if let LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) = part { Some(*id) } else { None }
+    };
+    Ok(parts.iter().filter_map(id).collect())
+}
+
+async fn xdp(handle: &Handle, name: &str) -> Result<Vec<LinkXdp>, Error> {
+    let mut answer = handle.link().get().match_name(name.to_owned()).execute();
+    let message = answer.try_next().await.map_err(Error::request(format!("look at {name}")))?;
+    let attributes = message.map(|message| message.attributes).unwrap_or_default();
+    let parts = attributes.into_iter().filter_map(|attribute| {
+        if let LinkAttribute::Xdp(parts) = attribute { Some(parts) } else { None }
+    });
+    Ok(parts.flatten().collect())
 }
 
 /// What a link message says; `None` when it is about something else than the interface itself

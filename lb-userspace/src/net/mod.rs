@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod announce;
 pub mod links;
 pub mod neighbours;
+pub mod present;
 pub mod reach;
 pub mod routes;
 pub mod watch;

@@ -33,6 +33,19 @@ pub enum Route {
 
 /// Asks the kernel, as `ip route get` does.
 pub async fn to(handle: &Handle, address: IpAddr) -> Result<Route, Error> {
+    let answer = ask(handle, address).await?;
+    Ok(answer.map_or_else(|number| Route::None(refusal(number)), |answer| read(&answer, address)))
+}
+
+/// Does the kernel take it for an address of this machine? It does so for those of the interfaces
+/// and for those with a route of type `local`, and answers for both in ARP.
+pub async fn is_local(handle: &Handle, address: IpAddr) -> Result<bool, Error> {
+    let answer = ask(handle, address).await?;
+    Ok(answer.is_ok_and(|answer| answer.header.kind == RouteType::Local))
+}
+
+/// The kernel's answer, or its refusal.
+async fn ask(handle: &Handle, address: IpAddr) -> Result<Result<RouteMessage, Errno>, Error> {
     let mut question = RouteMessage::default();
     question.header.address_family = match address {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -41,10 +54,10 @@ pub async fn to(handle: &Handle, address: IpAddr) -> Result<Route, Error> {
     question.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
     question.attributes.push(RouteAttribute::Destination(address.into()));
     match handle.route().get(question).execute().try_next().await {
-        Ok(Some(answer)) => Ok(read(&answer, address)),
+        Ok(Some(answer)) => Ok(Ok(answer)),
         Ok(None) => Err(Error::Closed),
         Err(error) => match error_number(&error).map(Errno::from_raw) {
-            Some(number) => Ok(Route::None(refusal(number))),
+            Some(number) => Ok(Err(number)),
             None => Err(Error::request(format!("look up the route to {address}"))(error)),
         },
     }

@@ -53,6 +53,59 @@ fn duplicates() {
 }
 
 #[test]
+fn one_address_with_and_without_a_port() {
+    check(&[
+        (
+            "[[listener]]",
+            "[[pool.backend]]\nname = \"web-2\"\naddress = \"10.0.0.11\"\n[[listener]]",
+            "10:11: pool \"web\": backend \"web-2\": address = \"10.0.0.11\": without a port \
+             it is every port, that of the backend in line 7 too; allowed: one address with \
+             ports, or once without",
+        ),
+        (
+            "[[pool.backend]]",
+            "[[pool.backend]]\nname = \"web-2\"\naddress = \"10.0.0.11\"\n[[pool.backend]]",
+            "10:11: pool \"web\": backend \"web-1\": address = \"10.0.0.11:8080\": the backend \
+             in line 7 has this address with every port; allowed: one address with ports, or \
+             once without",
+        ),
+    ]);
+    let other_port = "[[pool.backend]]\nname = \"web-2\"\naddress = \"10.0.0.11:8081\"\n";
+    accepted("[[listener]]", &format!("{other_port}[[listener]]"));
+    // Of two pools each knows its own, also in different modes.
+    let direct = "[[pool]]\nname = \"direct\"\nforward = \"dsr\"\n\
+                  backend = [{ name = \"b\", address = \"10.0.0.11\" }]\n";
+    assert_eq!(accepted("", direct).pools.len(), 2);
+}
+
+#[test]
+fn source_addresses_are_of_this_machine_alone() {
+    check(&[
+        (
+            "[[pool.backend]]",
+            "nat_sources = [\"10.0.0.2\", \"203.0.113.10\"]\n[[pool.backend]]",
+            "5:28: pool \"web\": nat_sources = \"203.0.113.10\": this is the address of the \
+             listener in line 12; allowed: an address of this machine without listeners",
+        ),
+        (
+            "[[pool.backend]]",
+            "nat_sources = [\"10.0.0.11\"]\n[[pool.backend]]",
+            "5:16: pool \"web\": nat_sources = \"10.0.0.11\": this is the address of the \
+             backend in line 8; allowed: an address of this machine",
+        ),
+        // Of another pool's backend too.
+        (
+            "[[pool.backend]]",
+            "nat_sources = [\"10.0.0.12\"]\nbackend = [{ name = \"a\", address = \"10.0.0.1\" }]\n\
+             [[pool]]\nname = \"p2\"\n[[pool.backend]]\nname = \"b\"\naddress = \
+             \"10.0.0.12:1\"\n[[pool.backend]]",
+            "5:16: pool \"web\": nat_sources = \"10.0.0.12\": this is the address of the \
+             backend in line 11; allowed: an address of this machine",
+        ),
+    ]);
+}
+
+#[test]
 fn not_duplicates() {
     let pool =
         "[[pool]]\nname = \"site\"\nbackend = [{ name = \"b\", address = \"10.0.0.11:8080\" }]\n";
