@@ -6,8 +6,8 @@ use std::mem::size_of;
 
 use lb_common::{
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Pin, PinKey, Pool, Reply, ScopeTimes, Vip, VipKey,
     },
     maps, select,
 };
@@ -67,7 +67,7 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// Ids count from 1, so arrays have a row more; a pool has two tables, one to build the next in;
 /// a listener has a row and, while a reload gives it a new one, two scopes.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 10] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 12] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     [
         (maps::PINS, pins),
@@ -80,6 +80,8 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 10] {
         (maps::LISTENER_STATS, listeners + 1),
         (maps::BACKEND_STATS, backends + 1),
         (maps::IDENTITIES, 3 * listeners + pools + backends),
+        (maps::SWEEP_SCOPES, listeners),
+        (maps::SWEEP_LIVES, backends + 1),
     ]
 }
 
@@ -96,6 +98,8 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
             maps::VIPS => hash::<VipKey, Vip>(map, entries),
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
+            maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
+            maps::SWEEP_LIVES => array(map, entries, size_of::<Lives>(), 1),
             maps::TABLES => array(map, entries, size_of::<u64>(), 1),
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
             maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),

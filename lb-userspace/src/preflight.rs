@@ -180,6 +180,9 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// Where the kernel describes its types, which iterators need.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
 /// Features that the kernel can only be asked for by its version.
 const BY_VERSION: [(&str, (u32, u32), &str); 3] = [
     ("batch operations on BPF maps", (5, 6), "5.6"),
@@ -210,6 +213,7 @@ fn kernel() -> Vec<Problem> {
     let found = is_map_supported(MapType::LruHash);
     probe("LRU hash maps", "4.10", found.map_err(|error| chain(&error)));
     let found = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+    probe("description of its types (CONFIG_DEBUG_INFO_BTF)", "5.4", Ok(Path::new(BTF).exists()));
     probe("coarse clock for BPF programs", "5.11", found.map_err(|error| chain(&error)));
     problems
 }
