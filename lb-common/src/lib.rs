@@ -24,3 +24,4 @@ pub mod maps;
 pub mod nat;
 pub mod pin;
 pub mod select;
+pub mod sweep;

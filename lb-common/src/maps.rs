@@ -31,11 +31,17 @@ pub const LISTENER_STATS: &str = "LISTENER_STATS";
 pub const BACKEND_STATS: &str = "BACKEND_STATS";
 /// [`crate::layout::IdentityKey`] to [`crate::layout::Name`].
 pub const IDENTITIES: &str = "IDENTITIES";
+/// The one row of the sweep under way: [`crate::layout::SweepRules`].
+pub const SWEEP: &str = "SWEEP";
+/// Scopes to [`crate::layout::ScopeTimes`].
+pub const SWEEP_SCOPES: &str = "SWEEP_SCOPES";
+/// Array of [`crate::layout::Lives`], by backend.
+pub const SWEEP_LIVES: &str = "SWEEP_LIVES";
 /// Array of one word: the time that the program takes for now when [`TEST_CLOCK`] is set.
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 14] = [
+pub const PERSISTENT: [&str; 17] = [
     VIPS,
     OWN,
     POOLS,
@@ -50,6 +56,9 @@ pub const PERSISTENT: [&str; 14] = [
     LISTENER_STATS,
     BACKEND_STATS,
     IDENTITIES,
+    SWEEP,
+    SWEEP_SCOPES,
+    SWEEP_LIVES,
 ];
 
 /// Read-only global, two `u64`: the secret seed of every choice.
@@ -60,3 +69,12 @@ pub const SLOTS: &str = "SLOTS";
 pub const TEST_CLOCK: &str = "TEST_CLOCK";
 /// The program.
 pub const PROGRAM: &str = "holdfast";
+/// The programs of the sweeper, each pinned under its name as an iterator of its map.
+pub const SWEEPERS: [(&str, &str); 3] =
+    [(SWEEP_PINS, PINS), (SWEEP_FLOWS, FLOWS), (SWEEP_REPLIES, REPLIES)];
+/// Sweeps [`PINS`].
+pub const SWEEP_PINS: &str = "sweep_pins";
+/// Sweeps [`FLOWS`].
+pub const SWEEP_FLOWS: &str = "sweep_flows";
+/// Sweeps [`REPLIES`].
+pub const SWEEP_REPLIES: &str = "sweep_replies";

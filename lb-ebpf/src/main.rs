@@ -36,6 +36,7 @@ mod reply;
 mod reset;
 mod rewrite;
 mod select;
+mod sweep;
 mod transmit;
 mod work;
 

@@ -9,12 +9,12 @@ use aya_ebpf::{
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
 };
 
-use crate::work::Work;
+use crate::{sweep::Deferred, work::Work};
 
 #[map]
 pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
@@ -40,6 +40,20 @@ pub(crate) static RECLAIM: Array<Reclaim> = Array::pinned(1, 0);
 pub(crate) static LISTENER_STATS: PerCpuArray<ListenerCounters> = PerCpuArray::pinned(1, 0);
 #[map]
 pub(crate) static BACKEND_STATS: PerCpuArray<BackendCounters> = PerCpuArray::pinned(1, 0);
+
+// What the sweep under way goes by, and the keys that it has still to delete.
+#[map]
+pub(crate) static SWEEP: Array<SweepRules> = Array::pinned(1, 0);
+#[map]
+pub(crate) static SWEEP_SCOPES: HashMap<u32, ScopeTimes> = HashMap::pinned(1024, 0);
+#[map]
+pub(crate) static SWEEP_LIVES: Array<Lives> = Array::pinned(4096, 0);
+#[map]
+pub(crate) static DEAD_PINS: Array<Deferred<PinKey>> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static DEAD_FLOWS: Array<Deferred<FlowKey>> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static DEAD_REPLIES: Array<Deferred<FlowKey>> = Array::with_max_entries(1, 0);
 
 // The agent's own notes: kept beside the maps so that they live and die with them.
 #[map]

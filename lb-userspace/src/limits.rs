@@ -7,8 +7,8 @@ use std::mem::size_of;
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, NAT_SOURCES,
-        Name, Pin, PinKey, Pool, Reply, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta,
+        NAT_SOURCES, Name, Pin, PinKey, Pool, Reply, ScopeTimes, Vip, VipKey,
     },
     maps, select,
 };
@@ -69,7 +69,7 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// a listener has a row and, while a reload gives it a new one, two scopes.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 13] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
@@ -84,6 +84,8 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 11] {
         (maps::LISTENER_STATS, listeners + 1),
         (maps::BACKEND_STATS, backends + 1),
         (maps::IDENTITIES, 3 * listeners + pools + backends),
+        (maps::SWEEP_SCOPES, listeners),
+        (maps::SWEEP_LIVES, backends + 1),
     ]
 }
 
@@ -101,6 +103,8 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::VIPS => hash::<VipKey, Vip>(map, entries),
             maps::OWN => hash::<Address, u8>(map, entries),
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
+            maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
+            maps::SWEEP_LIVES => array(map, entries, size_of::<Lives>(), 1),
             maps::TABLES => array(map, entries, size_of::<u64>(), 1),
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
             maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),

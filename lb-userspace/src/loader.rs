@@ -7,26 +7,28 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs, io,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::MapData,
     programs::{
-        ProgramError, Xdp, XdpMode as AyaMode,
+        Iter, Program, ProgramError, Xdp, XdpMode as AyaMode,
         links::{FdLink, LinkError, PinnedLink},
         xdp::XdpLink,
     },
 };
 use lb_common::{
     hash::Seed,
-    maps::{LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, TEST_CLOCK},
+    maps::{LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, SWEEPERS, TEST_CLOCK},
 };
 
 use crate::{
     config::{Limits, XdpMode},
     limits::{difference, entries},
-    maps::{LbMaps as _, MapError, kernel::KernelMaps},
+    maps::{LbMaps as _, MapError, kernel::KernelMaps, walk},
 };
 
 /// Loading, attaching or detaching failed.
@@ -130,8 +132,10 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let slots = limits.maglev_slots;
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
+    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
     let mut loader = EbpfLoader::new();
     loader
+        .btf(Some(&types))
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(SLOTS, &slots, true)
@@ -142,6 +146,12 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     }
     let mut ebpf = loader.load(options.object)?;
     program(&mut ebpf).and_then(Xdp::load).map_err(LoadError::Verify)?;
+    for (name, map) in SWEEPERS {
+        let program: &mut Iter = named(&mut ebpf, name).map_err(LoadError::Verify)?;
+        program.load("bpf_map_elem", &types).map_err(LoadError::Verify)?;
+        pin_sweeper(program, &directory.join(map), &directory.join(name))
+            .map_err(|source| MapError { operation: "sweep", map, source })?;
+    }
     Ok(Loaded { ebpf, directory: directory.to_owned() })
 }
 
@@ -168,9 +178,31 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    ebpf.program_mut(PROGRAM)
-        .ok_or(ProgramError::InvalidName { name: PROGRAM.to_owned() })
+    named(ebpf, PROGRAM)
+}
+
+fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, ProgramError>
+where
+    P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::InvalidName { name: name.to_owned() })
         .and_then(TryInto::try_into)
+}
+
+/// Puts the program in the place of the one that swept before, if there was one.
+fn pin_sweeper(program: &Iter, map: &Path, pin: &Path) -> io::Result<()> {
+    let program = program.fd().map_err(io::Error::other)?.as_fd();
+    let map = MapData::from_pin(map).map_err(io::Error::other)?;
+    remove_pin(pin)?;
+    walk::pin(program, map.fd().as_fd(), pin)
+}
+
+fn remove_pin(pin: &Path) -> io::Result<()> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// How a program came to an interface.
@@ -358,11 +390,9 @@ pub fn detach_all(directory: &Path) -> io::Result<()> {
     for interface in attached(directory)? {
         detach(directory, &interface)?;
     }
-    for map in PERSISTENT {
-        match fs::remove_file(directory.join(map)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    let sweepers = SWEEPERS.map(|(name, _)| name);
+    for pin in sweepers.into_iter().chain(PERSISTENT) {
+        remove_pin(&directory.join(pin))?;
     }
     fs::remove_dir(directory)
 }

@@ -89,7 +89,7 @@ fn p7_the_mark_stands_while_anything_is_deleted() {
             }
         }
     }
-    assert_eq!(steps, 4, "three batches of pins, one of flows, and that of replies ends it");
+    assert_eq!(steps, 5, "three batches of pins and their end, that of flows; replies end it");
     assert_eq!(scenario.maps().reclaim.before_ns, 0);
     assert_eq!(scenario.maps().reclaim.pins_removed, 9);
 }

@@ -9,6 +9,7 @@ mod flow;
 mod identity;
 mod pin;
 mod settings;
+mod sweep;
 mod vip;
 
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
@@ -17,6 +18,7 @@ pub use flow::{Flow, FlowKey, Reply, TcpState};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
 pub use pin::{Pin, PinKey};
 pub use settings::{Meta, Reclaim, Settings};
+pub use sweep::{Lives, ScopeTimes, SweepRules};
 pub use vip::{Forward, Pool, Protocol, Refresh, Vip, VipKey};
 
 /// Declares a struct that may cross the kernel boundary.

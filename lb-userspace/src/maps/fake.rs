@@ -15,12 +15,14 @@ use bytemuck::{Pod, Zeroable};
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, BackendState, Flow, FlowKey, IdentityKey, ListenerCounters, Meta,
-        Name, Pin, PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+        Backend, BackendCounters, BackendRef, BackendState, Flow, FlowKey, IdentityKey,
+        ListenerCounters, Lives, Meta, Name, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
+        Settings, SweepRules, Vip, VipKey,
     },
+    sweep::{self, Verdict},
 };
 
-use super::{Batch, Cursor, LbMaps, MapError};
+use super::{Batch, Cursor, LbMaps, MapError, Swept};
 
 /// The maps. Tests look into them and change them as the data path would.
 #[derive(Debug, Default)]
@@ -62,6 +64,22 @@ pub struct FakeMaps {
     /// Changes that succeed from here on before one fails, once.
     pub fails_after: Cell<Option<usize>>,
     named_lately: RefCell<BTreeSet<u32>>,
+    sweep: Option<Rules>,
+    sweeping: Option<(Swept, Cursor)>,
+}
+
+/// What a sweep goes by.
+#[derive(Debug)]
+struct Rules {
+    rules: SweepRules,
+    scopes: BTreeMap<u32, ScopeTimes>,
+    lives: BTreeMap<u32, Lives>,
+}
+
+impl Rules {
+    fn lives(&self, backend: BackendRef) -> Lives {
+        self.lives.get(&backend.id()).copied().unwrap_or_default()
+    }
 }
 
 impl FakeMaps {
@@ -89,6 +107,9 @@ impl FakeMaps {
         entries: &BTreeMap<K, V>,
         cursor: &mut Cursor,
     ) -> Result<Batch<K, V>, MapError> {
+        if cursor.done {
+            return Ok(Vec::new());
+        }
         let from = match bytemuck::try_pod_read_unaligned::<K>(&cursor.position) {
             Ok(last) => Bound::Excluded(last),
             Err(_) if cursor.position.is_empty() => Bound::Unbounded,
@@ -103,14 +124,32 @@ impl FakeMaps {
         }
         Ok(batch)
     }
+
+    fn sweep_through<K: Pod + Ord, V: Copy>(
+        &mut self,
+        map: &'static str,
+        entries: impl Fn(&mut Self) -> &mut BTreeMap<K, V>,
+        judge: impl Fn(&K, &V) -> Verdict,
+        cursor: &mut Cursor,
+    ) -> Result<Vec<Verdict>, MapError> {
+        let all = std::mem::take(entries(self));
+        let batch = self.batch_of(map, &all, cursor);
+        *entries(self) = all;
+        let judged: Vec<_> = batch?.iter().map(|(key, value)| (*key, judge(key, value))).collect();
+        let dead = judged.iter().filter(|(_, verdict)| *verdict == Verdict::Dead);
+        let dead: Vec<K> = dead.map(|(key, _)| *key).collect();
+        if !dead.is_empty() {
+            self.change(map, format!("reclaim {map} {}", dead.len()))?;
+        }
+        for key in dead {
+            entries(self).remove(&key);
+        }
+        Ok(judged.into_iter().map(|(_, verdict)| verdict).collect())
+    }
 }
 
 fn refused(map: &'static str, why: &str) -> MapError {
     MapError { operation: "write", map, source: io::Error::other(why.to_owned()) }
-}
-
-fn remove_all<K: Ord, V>(entries: &mut BTreeMap<K, V>, keys: &[K]) -> u64 {
-    keys.iter().filter(|key| entries.remove(key).is_some()).count() as u64
 }
 
 impl LbMaps for FakeMaps {
@@ -259,23 +298,52 @@ impl LbMaps for FakeMaps {
         self.batch_of("FLOWS", &self.flows, cursor)
     }
 
-    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError> {
-        self.batch_of("REPLIES", &self.replies, cursor)
-    }
-
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
         self.change("PINS", format!("remove_pins {}", keys.len()))?;
-        Ok(remove_all(&mut self.pins, keys))
+        Ok(keys.iter().filter(|key| self.pins.remove(key).is_some()).count() as u64)
     }
 
-    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
-        self.change("FLOWS", format!("remove_flows {}", keys.len()))?;
-        Ok(remove_all(&mut self.flows, keys))
+    fn set_sweep(
+        &mut self,
+        rules: &SweepRules,
+        scopes: &[(u32, ScopeTimes)],
+        lives: &[(u32, Lives)],
+    ) -> Result<(), MapError> {
+        let scopes = scopes.iter().copied().collect();
+        let lives = lives.iter().copied().collect();
+        self.sweep = Some(Rules { rules: *rules, scopes, lives });
+        Ok(())
     }
 
-    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
-        self.change("REPLIES", format!("remove_replies {}", keys.len()))?;
-        Ok(remove_all(&mut self.replies, keys))
+    fn begin_sweep(&mut self, table: Swept) -> Result<(), MapError> {
+        self.sweeping = Some((table, Cursor::default()));
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<Vec<Verdict>, MapError> {
+        let Some((table, mut cursor)) = self.sweeping.take() else { return Ok(Vec::new()) };
+        let Some(by) = self.sweep.take() else { return Err(refused("SWEEP", "not written")) };
+        let verdicts = match table {
+            _ if by.rules.before_ns != self.reclaim.before_ns => Ok(Vec::new()),
+            Swept::Pins => {
+                let judge = |key: &PinKey, pin: &Pin| {
+                    sweep::pin(&by.rules, pin, by.scopes.get(&key.scope), by.lives(pin.backend))
+                };
+                self.sweep_through("PINS", |maps| &mut maps.pins, judge, &mut cursor)
+            }
+            Swept::Flows => {
+                let judge =
+                    |_: &_, flow: &Flow| sweep::flow(&by.rules, flow, by.lives(flow.backend));
+                self.sweep_through("FLOWS", |maps| &mut maps.flows, judge, &mut cursor)
+            }
+            Swept::Replies => {
+                let judge = |_: &_, reply: &Reply| sweep::reply(&by.rules, reply);
+                self.sweep_through("REPLIES", |maps| &mut maps.replies, judge, &mut cursor)
+            }
+        };
+        self.sweep = Some(by);
+        self.sweeping = Some((table, cursor));
+        verdicts
     }
 
     fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError> {

@@ -1,10 +1,11 @@
 //! The kernel's maps, opened from their bpffs pins.
 
 use std::{
+    fs::File,
     io,
     marker::PhantomData,
     os::fd::{AsFd as _, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -15,17 +16,19 @@ use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
-        RECLAIM, REPLIES, SETTINGS, TABLES, VIPS,
+        RECLAIM, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
+        SWEEP_SCOPES, TABLES, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
+    sweep::Verdict,
 };
 
-use super::{Batch, Cursor, LbMaps, MapError, batch};
+use super::{Batch, Cursor, LbMaps, MapError, Swept, batch, walk};
 
 /// Entries a batch call.
 const BATCH: u32 = 4096;
@@ -39,13 +42,17 @@ pub struct KernelMaps {
     backends: Large<u32, Backend>,
     pins: Large<PinKey, Pin>,
     flows: Large<FlowKey, Flow>,
-    replies: Large<FlowKey, Reply>,
     settings: Array<MapData, Settings>,
     reclaim: Array<MapData, Reclaim>,
     meta: Array<MapData, Meta>,
     identities: HashMap<MapData, IdentityKey, Name>,
     listener_stats: PerCpuArray<MapData, ListenerCounters>,
     backend_stats: PerCpuArray<MapData, BackendCounters>,
+    sweep: Array<MapData, SweepRules>,
+    sweep_scopes: HashMap<MapData, u32, ScopeTimes>,
+    sweep_lives: Large<u32, Lives>,
+    directory: PathBuf,
+    sweeping: Option<(&'static str, File)>,
 }
 
 impl KernelMaps {
@@ -59,13 +66,17 @@ impl KernelMaps {
             backends: Large::open(directory, BACKENDS)?,
             pins: Large::open(directory, PINS)?,
             flows: Large::open(directory, FLOWS)?,
-            replies: Large::open(directory, REPLIES)?,
             settings: open(directory, SETTINGS, Map::Array)?,
             reclaim: open(directory, RECLAIM, Map::Array)?,
             meta: open(directory, META, Map::Array)?,
             identities: open(directory, IDENTITIES, Map::HashMap)?,
             listener_stats: open(directory, LISTENER_STATS, Map::PerCpuArray)?,
             backend_stats: open(directory, BACKEND_STATS, Map::PerCpuArray)?,
+            sweep: open(directory, SWEEP, Map::Array)?,
+            sweep_scopes: open(directory, SWEEP_SCOPES, Map::HashMap)?,
+            sweep_lives: Large::open(directory, SWEEP_LIVES)?,
+            directory: directory.to_owned(),
+            sweeping: None,
         })
     }
 }
@@ -301,20 +312,44 @@ impl LbMaps for KernelMaps {
         self.flows.scan(cursor)
     }
 
-    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError> {
-        self.replies.scan(cursor)
-    }
-
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
         self.pins.remove(keys)
     }
 
-    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
-        self.flows.remove(keys)
+    fn set_sweep(
+        &mut self,
+        rules: &SweepRules,
+        scopes: &[(u32, ScopeTimes)],
+        lives: &[(u32, Lives)],
+    ) -> Result<(), MapError> {
+        for (old, _) in entries(&self.sweep_scopes, SWEEP_SCOPES)? {
+            remove(&mut self.sweep_scopes, SWEEP_SCOPES, &old)?;
+        }
+        for (scope, times) in scopes {
+            insert(&mut self.sweep_scopes, SWEEP_SCOPES, scope, times)?;
+        }
+        if !lives.is_empty() {
+            let (ids, lives): (Vec<_>, Vec<_>) = lives.iter().copied().unzip();
+            self.sweep_lives.write(&ids, &lives)?;
+        }
+        // Last: while it is of another sweep, nothing goes by what is half written.
+        set_row(&mut self.sweep, SWEEP, 0, rules)
     }
 
-    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError> {
-        self.replies.remove(keys)
+    fn begin_sweep(&mut self, table: Swept) -> Result<(), MapError> {
+        let name = match table {
+            Swept::Pins => SWEEP_PINS,
+            Swept::Flows => SWEEP_FLOWS,
+            Swept::Replies => SWEEP_REPLIES,
+        };
+        let iterator = File::open(self.directory.join(name)).map_err(failed_io("open", name))?;
+        self.sweeping = Some((name, iterator));
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<Vec<Verdict>, MapError> {
+        let Some((name, iterator)) = &mut self.sweeping else { return Ok(Vec::new()) };
+        walk::read(iterator).map_err(failed_io("read", name))
     }
 
     fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError> {

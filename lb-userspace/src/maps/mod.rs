@@ -4,13 +4,15 @@ mod batch;
 pub mod dump;
 pub mod fake;
 pub mod kernel;
+pub(crate) mod walk;
 
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Meta, Name, Pin,
-        PinKey, Pool, Reclaim, Reply, Settings, Vip, VipKey,
+        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
+    sweep::Verdict,
 };
 
 /// A table could not be read or written.
@@ -38,6 +40,17 @@ pub struct Cursor {
 /// Entries of a large table, in no order. A scan that runs while the table changes may miss or
 /// repeat entries that are inserted or deleted meanwhile.
 pub type Batch<K, V> = Vec<(K, V)>;
+
+/// A table that is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// `PINS`.
+    Pins,
+    /// `FLOWS`.
+    Flows,
+    /// `REPLIES`.
+    Replies,
+}
 
 /// The maps of one instance.
 ///
@@ -98,14 +111,23 @@ pub trait LbMaps {
     fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError>;
     /// The next flows of a scan.
     fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError>;
-    /// The next replies of a scan.
-    fn scan_replies(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Reply>, MapError>;
     /// Deletes pins; those that are not there are passed over. How many were there.
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError>;
-    /// Deletes flows likewise.
-    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<u64, MapError>;
-    /// Deletes replies likewise.
-    fn remove_replies(&mut self, keys: &[FlowKey]) -> Result<u64, MapError>;
+
+    /// Writes what the next sweep goes by: of every scope that a VIP has, and of every backend
+    /// that there ever was.
+    fn set_sweep(
+        &mut self,
+        rules: &SweepRules,
+        scopes: &[(u32, ScopeTimes)],
+        lives: &[(u32, Lives)],
+    ) -> Result<(), MapError>;
+    /// Begins to sweep a table from its beginning.
+    fn begin_sweep(&mut self, table: Swept) -> Result<(), MapError>;
+    /// Goes on with the table that was begun, by some thousands of entries: those that are dead
+    /// are deleted. What became of each; none: that were all. Nothing is deleted unless the mark
+    /// in `RECLAIM` is that of the rules.
+    fn sweep(&mut self) -> Result<Vec<Verdict>, MapError>;
 
     /// A listener's counters, added up over the CPUs; row 0: packets of no listener.
     fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError>;

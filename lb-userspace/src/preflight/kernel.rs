@@ -1,6 +1,6 @@
 //! Capabilities of this process, and features of the kernel.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use aya::{
     maps::MapType,
@@ -28,6 +28,9 @@ pub(super) fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .map(|(_, name)| name)
         .collect()
 }
+
+/// Where the kernel describes its types, which iterators need.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Features that the kernel can only be asked for by its version.
 const BY_VERSION: [(&str, (u32, u32), &str); 3] = [
@@ -59,6 +62,7 @@ pub(super) fn kernel() -> Vec<Problem> {
     probe("XDP programs", "4.8", found.map_err(|error| chain(&error)));
     let found = is_map_supported(MapType::LruHash);
     probe("LRU hash maps", "4.10", found.map_err(|error| chain(&error)));
+    probe("description of its types (CONFIG_DEBUG_INFO_BTF)", "5.4", Ok(Path::new(BTF).exists()));
     let found = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
     probe("coarse clock for BPF programs", "5.11", found.map_err(|error| chain(&error)));
     problems

@@ -9,31 +9,27 @@
 //! 1. The mark is set, 5 s before the present. From now on packets leave alone what is invalid
 //!    and was last seen before the mark; what is valid they refresh as ever.
 //! 2. A grace period: packets that did not see the mark have been dealt with.
-//! 3. Entries are read in batches. One is deleted if it was last seen before the mark and was
-//!    invalid *when the mark was set*. A packet after that has a later clock, so it finds the
-//!    entry invalid too, and leaves it alone: nothing can come to life between reading and
-//!    deleting. The one thing that could revive a pin is a longer timeout (P10); so a change of
-//!    VIPs or settings aborts the sweep first.
-//! 4. The mark is cleared.
-//!
-//! Invalid for good are: a pin that is out of time, whose scope no VIP has, or whose backend is
-//! in a later life; a flow that is out of time; a reply whose port could be taken over. A pin of
-//! a backend that is only evacuating stays: it holds again when the operator calls it back. A
-//! flow in time whose backend is gone stays too: its next packet is to be answered with a reset,
-//! and a SYN on it takes its entry over in place, mark or no mark.
+//! 3. The rules are written: backends' lives and scopes' times as they stood when the mark was
+//!    set. By them programs in the kernel judge entry after entry ([`lb_common::sweep`]), delete
+//!    and report. One is deleted if it was last seen before the mark and was invalid *when the
+//!    mark was set*. A packet after that has a later clock, so it finds the entry invalid too,
+//!    and leaves it alone: nothing can come to life between judging and deleting. The one thing
+//!    that could revive a pin is a longer timeout (P10); so a change of VIPs or settings aborts
+//!    the sweep first.
+//! 4. The mark is cleared; the programs do nothing without it.
 
 use std::collections::BTreeMap;
 
 use lb_common::{
     event::Event,
-    flow::{self, REUSE_MARGIN_NS},
-    layout::{BackendRef, BackendState, Flow, FlowKey, Pin, PinKey, Reclaim, Reply, Settings},
+    layout::{BackendState, Lives, PinKey, Reclaim, Settings, SweepRules},
+    sweep::Verdict,
 };
 
 use super::scopes::Scopes;
 use crate::{
     control::snapshot::Snapshot,
-    maps::{Cursor, LbMaps, MapError},
+    maps::{LbMaps, MapError, Swept},
 };
 
 /// What was seen less than this ago is never deleted, nanoseconds.
@@ -70,19 +66,13 @@ pub struct Outcome {
 /// A sweep under way.
 #[derive(Debug)]
 pub struct Sweep {
-    rules: Rules,
     listeners: Vec<u32>,
-    stage: Stage,
-    cursor: Cursor,
+    table: Swept,
     made: u64,
+    removed: u64,
+    /// Entries that stay, by the backend that they count for.
+    held: Vec<u64>,
     outcome: Outcome,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Pins,
-    Flows,
-    Replies,
 }
 
 impl Sweep {
@@ -93,41 +83,42 @@ impl Sweep {
         settings: Settings,
     ) -> Result<Self, MapError> {
         let now_ns = maps.now_ns();
-        let rules = Rules::new(there, settings, now_ns);
-        maps.set_reclaim(&Reclaim { before_ns: rules.before_ns, ..maps.reclaim()? })?;
-        if let Err(error) = maps.grace_period() {
+        let before_ns = now_ns.saturating_sub(QUIET_NS);
+        maps.set_reclaim(&Reclaim { before_ns, ..maps.reclaim()? })?;
+        let rows = there.vips.values().map(|vip| vip.listener);
+        let mut sweep = Self {
+            listeners: std::iter::once(0).chain(rows).collect(),
+            table: Swept::Pins,
+            made: 0,
+            removed: 0,
+            held: Vec::new(),
+            outcome: Outcome { began_ns: now_ns, ..Outcome::default() },
+        };
+        let rules = SweepRules { now_ns, before_ns, settings };
+        let begun = maps
+            .grace_period()
+            .and_then(|()| set_rules(maps, there, &rules))
+            .and_then(|()| sweep.enter(maps, Swept::Pins));
+        if let Err(error) = begun {
             abort(maps)?;
             return Err(error);
         }
-        let rows = there.vips.values().map(|vip| vip.listener);
-        let mut sweep = Self {
-            rules,
-            listeners: std::iter::once(0).chain(rows).collect(),
-            stage: Stage::Pins,
-            cursor: Cursor::default(),
-            made: 0,
-            outcome: Outcome { began_ns: now_ns, ..Outcome::default() },
-        };
-        sweep.enter(maps, Stage::Pins)?;
         Ok(sweep)
     }
 
-    /// Deals with the next batch; true: that was the last, and the mark is cleared. After an
+    /// Deals with the next entries; true: those were the last, and the mark is cleared. After an
     /// error the sweep is to be dropped after [`abort`].
     pub fn step(&mut self, maps: &mut impl LbMaps) -> Result<bool, MapError> {
-        match self.stage {
-            Stage::Pins => self.pins(maps)?,
-            Stage::Flows => self.flows(maps)?,
-            Stage::Replies => self.replies(maps)?,
-        }
-        if !self.cursor.done {
+        let verdicts = maps.sweep()?;
+        if !verdicts.is_empty() {
+            self.count(maps, &verdicts)?;
             return Ok(false);
         }
         self.leave(maps)?;
-        match self.stage {
-            Stage::Pins => self.enter(maps, Stage::Flows)?,
-            Stage::Flows => self.enter(maps, Stage::Replies)?,
-            Stage::Replies => {
+        match self.table {
+            Swept::Pins => self.enter(maps, Swept::Flows)?,
+            Swept::Flows => self.enter(maps, Swept::Replies)?,
+            Swept::Replies => {
                 abort(maps)?;
                 return Ok(true);
             }
@@ -141,13 +132,14 @@ impl Sweep {
         self.outcome
     }
 
-    fn enter(&mut self, maps: &impl LbMaps, stage: Stage) -> Result<(), MapError> {
-        self.stage = stage;
-        self.cursor = Cursor::default();
-        let event = match stage {
-            Stage::Pins => Event::PinMade,
-            Stage::Flows => Event::FlowMade,
-            Stage::Replies => Event::ReplyMade,
+    fn enter(&mut self, maps: &mut impl LbMaps, table: Swept) -> Result<(), MapError> {
+        self.table = table;
+        self.removed = 0;
+        self.held.clear();
+        let event = match table {
+            Swept::Pins => Event::PinMade,
+            Swept::Flows => Event::FlowMade,
+            Swept::Replies => Event::ReplyMade,
         };
         // Summed up before the scan: what is made meanwhile may be seen but not be counted, so
         // evictions are never made up.
@@ -155,85 +147,65 @@ impl Sweep {
         for row in &self.listeners {
             self.made += maps.listener_counters(*row)?.events[event as usize];
         }
-        Ok(())
+        maps.begin_sweep(table)
+    }
+
+    fn count(&mut self, maps: &mut impl LbMaps, verdicts: &[Verdict]) -> Result<(), MapError> {
+        let mut removed = 0;
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Dead => removed += 1,
+                Verdict::Held(backend) => {
+                    let backend = *backend as usize;
+                    if backend >= self.held.len() {
+                        self.held.resize(backend + 1, 0);
+                    }
+                    self.held[backend] += 1;
+                }
+            }
+        }
+        self.removed += removed;
+        add_removed(maps, self.table, removed)
     }
 
     fn leave(&mut self, maps: &impl LbMaps) -> Result<(), MapError> {
         let totals = maps.reclaim()?;
-        let (removed, held, evicted) = match self.stage {
-            Stage::Pins => {
-                (totals.pins_removed, self.outcome.held.pins, &mut self.outcome.evicted.pins)
+        let held = self.held.iter().sum();
+        let of = (1..).zip(self.held.iter().skip(1).copied()).filter(|(_, count)| *count != 0);
+        let Outcome { removed, held: all_held, evicted, pins_of, flows_of, .. } = &mut self.outcome;
+        match self.table {
+            Swept::Pins => {
+                (removed.pins, all_held.pins) = (self.removed, held);
+                evicted.pins = evictions(self.made, totals.pins_removed, held);
+                *pins_of = of.collect();
             }
-            Stage::Flows => {
-                (totals.flows_removed, self.outcome.held.flows, &mut self.outcome.evicted.flows)
+            Swept::Flows => {
+                (removed.flows, all_held.flows) = (self.removed, held);
+                evicted.flows = evictions(self.made, totals.flows_removed, held);
+                *flows_of = of.collect();
             }
-            Stage::Replies => (
-                totals.replies_removed,
-                self.outcome.held.replies,
-                &mut self.outcome.evicted.replies,
-            ),
-        };
-        *evicted = evictions(self.made, removed, held);
+            Swept::Replies => {
+                (removed.replies, all_held.replies) = (self.removed, held);
+                evicted.replies = evictions(self.made, totals.replies_removed, held);
+            }
+        }
         Ok(())
     }
+}
 
-    fn pins(&mut self, maps: &mut impl LbMaps) -> Result<(), MapError> {
-        let batch = maps.scan_pins(&mut self.cursor)?;
-        let mut dead: Vec<PinKey> = Vec::new();
-        for (key, pin) in &batch {
-            if self.rules.pin_is_dead(key, pin) {
-                dead.push(*key);
-                continue;
-            }
-            self.outcome.held.pins += 1;
-            if self.rules.pin_holds(key, pin) {
-                *self.outcome.pins_of.entry(pin.backend.id()).or_default() += 1;
-            }
-        }
-        self.outcome.removed.pins += remove_pins(maps, &dead)?;
-        Ok(())
-    }
-
-    fn flows(&mut self, maps: &mut impl LbMaps) -> Result<(), MapError> {
-        let batch = maps.scan_flows(&mut self.cursor)?;
-        let mut dead: Vec<FlowKey> = Vec::new();
-        for (key, flow) in &batch {
-            if self.rules.flow_is_dead(flow) {
-                dead.push(*key);
-                continue;
-            }
-            self.outcome.held.flows += 1;
-            if self.rules.flow_runs(flow) {
-                *self.outcome.flows_of.entry(flow.backend.id()).or_default() += 1;
-            }
-        }
-        if !dead.is_empty() {
-            let removed = maps.remove_flows(&dead)?;
-            let totals = maps.reclaim()?;
-            let flows_removed = totals.flows_removed.wrapping_add(removed);
-            maps.set_reclaim(&Reclaim { flows_removed, ..totals })?;
-            self.outcome.removed.flows += removed;
-        }
-        Ok(())
-    }
-
-    fn replies(&mut self, maps: &mut impl LbMaps) -> Result<(), MapError> {
-        let batch = maps.scan_replies(&mut self.cursor)?;
-        let dead: Vec<FlowKey> = batch
-            .iter()
-            .filter(|(_, reply)| self.rules.reply_is_dead(reply))
-            .map(|(key, _)| *key)
-            .collect();
-        self.outcome.held.replies += (batch.len() - dead.len()) as u64;
-        if !dead.is_empty() {
-            let removed = maps.remove_replies(&dead)?;
-            let totals = maps.reclaim()?;
-            let replies_removed = totals.replies_removed.wrapping_add(removed);
-            maps.set_reclaim(&Reclaim { replies_removed, ..totals })?;
-            self.outcome.removed.replies += removed;
-        }
-        Ok(())
-    }
+/// Writes what entries are judged by.
+fn set_rules(maps: &mut impl LbMaps, there: &Snapshot, rules: &SweepRules) -> Result<(), MapError> {
+    let scopes: Vec<_> = Scopes::new(there).times().collect();
+    let lives: Vec<_> = there
+        .backends
+        .iter()
+        .map(|(id, backend)| {
+            let used = backend.state != BackendState::Unset.code();
+            let lives = Lives { generation: backend.generation, flows_since: backend.flows_since };
+            (*id, if used { lives } else { Lives::default() })
+        })
+        .collect();
+    maps.set_sweep(rules, &scopes, &lives)
 }
 
 /// Clears the mark: nothing is deleted from here on.
@@ -251,93 +223,28 @@ pub fn remove_pins(maps: &mut impl LbMaps, keys: &[PinKey]) -> Result<u64, MapEr
         return Ok(0);
     }
     let removed = maps.remove_pins(keys)?;
-    let totals = maps.reclaim()?;
-    let pins_removed = totals.pins_removed.wrapping_add(removed);
-    maps.set_reclaim(&Reclaim { pins_removed, ..totals })?;
+    add_removed(maps, Swept::Pins, removed)?;
     Ok(removed)
+}
+
+fn add_removed(maps: &mut impl LbMaps, table: Swept, removed: u64) -> Result<(), MapError> {
+    if removed == 0 {
+        return Ok(());
+    }
+    let mut totals = maps.reclaim()?;
+    let total = match table {
+        Swept::Pins => &mut totals.pins_removed,
+        Swept::Flows => &mut totals.flows_removed,
+        Swept::Replies => &mut totals.replies_removed,
+    };
+    *total = total.wrapping_add(removed);
+    maps.set_reclaim(&totals)
 }
 
 /// `made - removed - held`, where `removed` may stand for a number below zero; 0 at least.
 fn evictions(made: u64, removed: u64, held: u64) -> u64 {
     let left = made.wrapping_sub(removed).wrapping_sub(held);
     if left > u64::MAX / 2 { 0 } else { left }
-}
-
-/// A backend's lives, as far as they concern what names one.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lives {
-    used: bool,
-    generation: u32,
-    flows_since: u32,
-}
-
-/// What is dead, at the moment that the mark was set.
-#[derive(Debug)]
-struct Rules {
-    now_ns: u64,
-    before_ns: u64,
-    settings: Settings,
-    scopes: Scopes,
-    lives: Vec<Lives>,
-}
-
-impl Rules {
-    fn new(there: &Snapshot, settings: Settings, now_ns: u64) -> Self {
-        let rows = there.backends.keys().last().map_or(0, |last| *last as usize + 1);
-        let mut lives = vec![Lives::default(); rows];
-        for (id, backend) in &there.backends {
-            lives[*id as usize] = Lives {
-                used: backend.state != BackendState::Unset.code(),
-                generation: backend.generation,
-                flows_since: backend.flows_since,
-            };
-        }
-        Self {
-            now_ns,
-            before_ns: now_ns.saturating_sub(QUIET_NS),
-            settings,
-            scopes: Scopes::new(there),
-            lives,
-        }
-    }
-
-    fn lives(&self, backend: BackendRef) -> Lives {
-        self.lives.get(backend.id() as usize).copied().unwrap_or_default()
-    }
-
-    fn pin_is_dead(&self, key: &PinKey, pin: &Pin) -> bool {
-        if pin.last_seen_ns >= self.before_ns {
-            return false;
-        }
-        let lives = self.lives(pin.backend);
-        !lives.used
-            || pin.backend.generation() < lives.generation
-            || self.scopes.get(key.scope).is_none_or(|scope| !scope.in_time(pin, self.now_ns))
-    }
-
-    fn pin_holds(&self, key: &PinKey, pin: &Pin) -> bool {
-        pin.backend.generation() == self.lives(pin.backend).generation
-            && self.scopes.get(key.scope).is_some_and(|scope| scope.in_time(pin, self.now_ns))
-    }
-
-    fn flow_is_dead(&self, flow: &Flow) -> bool {
-        flow.last_seen_ns < self.before_ns
-            && !flow::in_time(flow.state, flow.last_seen_ns, &self.settings, self.now_ns)
-    }
-
-    fn flow_runs(&self, flow: &Flow) -> bool {
-        let lives = self.lives(flow.backend);
-        lives.used
-            && (lives.flows_since..=lives.generation).contains(&flow.backend.generation())
-            && flow::in_time(flow.state, flow.last_seen_ns, &self.settings, self.now_ns)
-    }
-
-    /// As [`lb_common::nat::claim`] says when a port may be taken over.
-    fn reply_is_dead(&self, reply: &Reply) -> bool {
-        let idle = self.now_ns.saturating_sub(reply.last_seen_ns);
-        let over = flow::idle_ns(reply.state, &self.settings).saturating_add(REUSE_MARGIN_NS);
-        reply.last_seen_ns < self.before_ns && idle >= over
-    }
 }
 
 #[cfg(test)]

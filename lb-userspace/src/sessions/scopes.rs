@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lb_common::{
     address::Address,
-    layout::{Kind, Pin},
+    layout::{Kind, Pin, ScopeTimes},
     pin::in_time,
 };
 
@@ -56,6 +56,14 @@ impl Scopes {
             scope.listeners.extend(name_of(Kind::Listener, vip.listener));
         }
         Self(scopes)
+    }
+
+    /// Numbers and times of all.
+    pub fn times(&self) -> impl Iterator<Item = (u32, ScopeTimes)> {
+        self.0.iter().map(|(id, scope)| {
+            let Scope { timeout_ns, max_lifetime_ns, .. } = *scope;
+            (*id, ScopeTimes { timeout_ns, max_lifetime_ns })
+        })
     }
 
     /// The scope with that number; `None`: no VIP has it any more.

@@ -8,7 +8,10 @@ pub mod site;
 use std::collections::BTreeMap;
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use lb_common::layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey};
+use lb_common::{
+    layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey},
+    maps::{FLOWS, REPLIES},
+};
 use lb_userspace::{
     config::Limits,
     loader::Loaded,
@@ -73,7 +76,8 @@ impl Bench {
     /// When the map cannot be read.
     #[must_use]
     pub fn replies(&self) -> BTreeMap<FlowKey, Reply> {
-        self.scan(KernelMaps::scan_replies)
+        let map = self.open::<FlowKey, Reply>(REPLIES);
+        map.iter().collect::<Result<_, _>>().expect("replies read")
     }
 
     fn scan<K: Ord, V, E: std::fmt::Debug>(
@@ -86,6 +90,11 @@ impl Bench {
             all.extend(next(&self.maps, &mut cursor).expect("a scan"));
         }
         all
+    }
+
+    fn open<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> HashMap<MapData, K, V> {
+        let data = MapData::from_pin(self.mount.instance().join(name)).expect("a map opened");
+        HashMap::try_from(Map::LruHashMap(data)).expect("an LRU map")
     }
 
     /// The only pin.
@@ -126,10 +135,7 @@ impl Bench {
     ///
     /// When the map cannot be opened or written.
     pub fn put_reply(&mut self, key: &FlowKey, reply: &Reply) {
-        let path = self.mount.instance().join(lb_common::maps::REPLIES);
-        let data = MapData::from_pin(path).expect("replies opened");
-        let mut map =
-            HashMap::<_, FlowKey, Reply>::try_from(Map::LruHashMap(data)).expect("an LRU map");
+        let mut map = self.open::<FlowKey, Reply>(REPLIES);
         map.insert(key, reply, 0).expect("a reply written");
     }
 
@@ -139,8 +145,10 @@ impl Bench {
     ///
     /// When the map cannot be written.
     pub fn forget_flows(&mut self) {
-        let keys: Vec<_> = self.flows().into_keys().collect();
-        self.maps.remove_flows(&keys).expect("flows removed");
+        let mut map = self.open::<FlowKey, Flow>(FLOWS);
+        for key in self.flows().keys() {
+            map.remove(key).expect("a flow removed");
+        }
     }
 
     /// Deletes all entries for answers, as evictions would.
@@ -149,8 +157,10 @@ impl Bench {
     ///
     /// When the map cannot be written.
     pub fn forget_replies(&mut self) {
-        let keys: Vec<_> = self.replies().into_keys().collect();
-        self.maps.remove_replies(&keys).expect("replies removed");
+        let mut map = self.open::<FlowKey, Reply>(REPLIES);
+        for key in self.replies().keys() {
+            map.remove(key).expect("a reply removed");
+        }
     }
 
     /// Deletes all pins, as evictions would.
