@@ -75,9 +75,10 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
 fn fill(directory: &Path, controller: &Controller<KernelMaps>, from: u64, count: u64, seen: u64) {
     let mut pins = open::<PinKey, Pin>(directory, PINS);
     let (_, vip) = controller.maps().vips().expect("vips")[0];
+    let pin = pin(controller, seen);
     for client in from..from + count {
         let key = PinKey { client: client_address(client), scope: vip.scope };
-        pins.insert(key, pin(controller, seen), 0).expect("inserted");
+        pins.insert(key, pin, 0).expect("inserted");
     }
 }
 
@@ -162,9 +163,9 @@ fn p7_a_pin_made_anew_during_the_sweep_stays() {
     assert!((1..10_000).contains(&left.len()), "some, not all: {}", left.len());
     // Evicted, and made anew by a packet; also those that were judged before and wait.
     let mut pins = open::<PinKey, Pin>(&directory, PINS);
+    let anew = pin(&controller, now);
     for key in &left {
         pins.remove(key).expect("evicted");
-        let anew = pin(&controller, now);
         pins.insert(key, anew, 0).expect("made anew");
     }
     let outcome = sweep(&mut controller);
