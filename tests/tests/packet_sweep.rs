@@ -1,13 +1,16 @@
 //! The sweeper on the kernel's own maps: a million expired pins go, none that holds does.
 
-use std::path::Path;
+use std::{collections::BTreeSet, fs, path::Path};
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData},
+};
 use lb_common::{
     address::Address,
     hash::Seed,
-    layout::{BackendRef, Hop, Pin, PinKey},
-    maps::PINS,
+    layout::{BackendRef, Flow, FlowKey, Hop, Pin, PinKey, Protocol, Reply, TcpState},
+    maps::{FLOWS, PINS, REPLIES, SWEEP_PINS},
 };
 use lb_userspace::{
     config::{self, Config},
@@ -18,7 +21,7 @@ use lb_userspace::{
     loader::{self, Options},
     maps::{LbMaps, kernel::KernelMaps},
     object::OBJECT,
-    sessions::expiry::Outcome,
+    sessions::expiry::{Counts, Outcome},
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use tests::{control::reach_report, mount::Mount};
@@ -71,20 +74,43 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
 
 /// Pins of clients `from` and on, last seen at `last_seen_ns`.
 fn fill(directory: &Path, controller: &Controller<KernelMaps>, from: u64, count: u64, seen: u64) {
-    let data = MapData::from_pin(directory.join(PINS)).expect("map");
-    let mut pins: HashMap<_, PinKey, Pin> = HashMap::try_from(Map::LruHashMap(data)).expect("pins");
+    let mut pins = open::<PinKey, Pin>(directory, PINS);
     let (_, vip) = controller.maps().vips().expect("vips")[0];
-    let (id, backend) = controller.maps().backends().expect("backends")[0];
+    let pin = pin(controller, seen);
     for client in from..from + count {
-        let client = u32::try_from(client).expect("a client's number");
-        let key = PinKey { client: Address::from_v4(client.to_be_bytes()), scope: vip.scope };
-        let pin = Pin {
-            backend: BackendRef::new(id, backend.generation),
-            created_ns: seen,
-            last_seen_ns: seen,
-        };
+        let key = PinKey { client: client_address(client), scope: vip.scope };
         pins.insert(key, pin, 0).expect("inserted");
     }
+}
+
+fn open<K: Pod, V: Pod>(directory: &Path, map: &str) -> HashMap<MapData, K, V> {
+    let data = MapData::from_pin(directory.join(map)).expect("a map");
+    HashMap::try_from(Map::LruHashMap(data)).expect("an LRU map")
+}
+
+fn client_address(client: u64) -> Address {
+    Address::from_v4(u32::try_from(client).expect("a client's number").to_be_bytes())
+}
+
+fn pin(controller: &Controller<KernelMaps>, seen: u64) -> Pin {
+    Pin { backend: present_life(controller), created_ns: seen, last_seen_ns: seen }
+}
+
+fn present_life(controller: &Controller<KernelMaps>) -> BackendRef {
+    let (id, backend) = controller.maps().backends().expect("backends")[0];
+    BackendRef::new(id, backend.generation)
+}
+
+fn keys<K: Pod + Ord, V: Pod>(directory: &Path, map: &str) -> BTreeSet<K> {
+    open::<K, V>(directory, map).keys().collect::<Result<_, _>>().expect("keys")
+}
+
+/// The present. The machine's clock may have begun less than two minutes ago: then nothing can
+/// be as old as these tests need it.
+fn now(controller: &Controller<KernelMaps>) -> u64 {
+    let now = controller.maps().now_ns();
+    assert!(now > 2 * MINUTE_NS, "the machine has run for two minutes at least");
+    now
 }
 
 fn sweep(controller: &mut Controller<KernelMaps>) -> Outcome {
@@ -106,9 +132,7 @@ fn a_million_expired_pins_go_and_no_other() {
     let mount = Mount::new();
     let directory = mount.instance();
     let mut controller = controller(&directory);
-    let now = controller.maps().now_ns();
-    // The machine's clock may have begun less than two minutes ago: then nothing can be so old.
-    assert!(now > 2 * MINUTE_NS, "the machine has run for two minutes at least");
+    let now = now(&controller);
     fill(&directory, &controller, 0x0a00_0000, EXPIRED, now - 2 * MINUTE_NS);
     fill(&directory, &controller, 0x0b00_0000, VALID, now);
 
@@ -123,4 +147,93 @@ fn a_million_expired_pins_go_and_no_other() {
     let again = sweep(&mut controller);
     assert_eq!((again.removed.pins, again.held.pins), (0, VALID));
     assert_eq!(controller.maps().reclaim().expect("mark").before_ns, 0, "the mark is cleared");
+}
+
+#[test]
+fn p7_a_pin_made_anew_during_the_sweep_stays() {
+    let mount = Mount::new();
+    let directory = mount.instance();
+    let mut controller = controller(&directory);
+    let now = now(&controller);
+    fill(&directory, &controller, 0x0a00_0000, 10_000, now - 2 * MINUTE_NS);
+    // The first step sets the mark, the second deals with some of them.
+    for _ in 0..2 {
+        assert_eq!(controller.sweep_step().expect("a step"), Progress::More);
+    }
+    let left = keys::<PinKey, Pin>(&directory, PINS);
+    assert!((1..10_000).contains(&left.len()), "some, not all: {}", left.len());
+    // Evicted, and made anew by a packet; also those that were judged before and wait.
+    let mut pins = open::<PinKey, Pin>(&directory, PINS);
+    let anew = pin(&controller, now);
+    for key in &left {
+        pins.remove(key).expect("evicted");
+        pins.insert(key, anew, 0).expect("made anew");
+    }
+    let outcome = sweep(&mut controller);
+    assert_eq!(keys::<PinKey, Pin>(&directory, PINS), left);
+    assert_eq!(outcome.removed.pins, 10_000 - left.len() as u64);
+}
+
+#[test]
+fn p7_nothing_goes_without_the_mark() {
+    let mount = Mount::new();
+    let directory = mount.instance();
+    let mut controller = controller(&directory);
+    let now = now(&controller);
+    let _none = sweep(&mut controller);
+    fill(&directory, &controller, 0x0a00_0000, 100, now - 2 * MINUTE_NS);
+    let told = fs::read(directory.join(SWEEP_PINS)).expect("an iterator");
+    assert_eq!(told, [0_u8; 0], "the rules of a sweep that is over");
+    assert_eq!(keys::<PinKey, Pin>(&directory, PINS).len(), 100);
+    assert_eq!(sweep(&mut controller).removed.pins, 100);
+}
+
+#[test]
+fn flows_and_replies_go_when_idle() {
+    let mount = Mount::new();
+    let directory = mount.instance();
+    let mut controller = controller(&directory);
+    let seen = now(&controller) - MINUTE_NS;
+    let backend = present_life(&controller);
+    let mut flows = open::<FlowKey, Flow>(&directory, FLOWS);
+    let mut replies = open::<FlowKey, Reply>(&directory, REPLIES);
+    for client in 0..100 {
+        let state = if client < 30 { TcpState::Reset } else { TcpState::Established }.code();
+        let key = FlowKey {
+            source: client_address(client),
+            destination: client_address(0x0a00_0001),
+            source_port_be: 1,
+            destination_port_be: 2,
+            protocol: Protocol::Tcp.code(),
+            pad: [0; 3],
+        };
+        let flow = Flow {
+            backend,
+            last_seen_ns: seen,
+            nat_address: Address::default(),
+            nat_port_be: 0,
+            state,
+            pin_owed: 0,
+            pad: 0,
+        };
+        flows.insert(key, flow, 0).expect("a flow");
+        let reply = Reply {
+            last_seen_ns: seen,
+            backend,
+            client: key,
+            hop: Hop::default(),
+            listener: 1,
+            state,
+            pad: [0; 3],
+        };
+        replies.insert(key.reversed(), reply, 0).expect("a reply");
+    }
+    let outcome = sweep(&mut controller);
+    assert_eq!(outcome.removed, Counts { pins: 0, flows: 30, replies: 30 });
+    assert_eq!(outcome.held, Counts { pins: 0, flows: 70, replies: 70 });
+    assert_eq!(outcome.flows_of.into_iter().collect::<Vec<_>>(), [(backend.id(), 70)]);
+    let left = keys::<FlowKey, Flow>(&directory, FLOWS);
+    assert!(left.iter().all(|key| key.source >= client_address(30)));
+    let answered: BTreeSet<_> = left.iter().map(FlowKey::reversed).collect();
+    assert_eq!(keys::<FlowKey, Reply>(&directory, REPLIES), answered);
 }
