@@ -75,12 +75,15 @@ fn tests(workspace: &Workspace, layer: Layer, only: Option<&str>) -> anyhow::Res
     Ok(lines.join("\n"))
 }
 
-/// The programs that cargo's messages name.
+/// The tests' programs, by cargo's messages; it builds others with them.
 fn programs(messages: &str) -> Vec<String> {
-    let values = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-    values
-        .filter_map(|value: serde_json::Value| Some(value.get("executable")?.as_str()?.to_owned()))
-        .collect()
+    let program = |line| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_test = value.pointer("/profile/test")?.as_bool()?;
+        let path = value.get("executable")?.as_str()?;
+        is_test.then(|| path.to_owned())
+    };
+    messages.lines().filter_map(program).collect()
 }
 
 /// Words as a shell reads them.
@@ -106,9 +109,10 @@ mod tests {
 
     #[test]
     fn programs_by_cargos_messages() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/packet_a-1\"}\n\
-                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        let messages = r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","profile":{"test":false},"executable":"/t/demo"}
+{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/packet_a-1"}
+{"reason":"build-finished","success":true}"#;
         assert_eq!(programs(messages), ["/t/packet_a-1"]);
     }
 }
