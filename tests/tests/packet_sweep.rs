@@ -110,7 +110,8 @@ fn a_million_expired_pins_go_and_no_other() {
     thread::sleep(Duration::from_nanos(2 * MINUTE_NS + 1).saturating_sub(age));
     let now = controller.maps().now_ns();
     fill(&directory, &controller, 0x0a00_0000, EXPIRED, now - 2 * MINUTE_NS);
-    fill(&directory, &controller, 0x0b00_0000, VALID, now);
+    // Seen in the future: they hold, however slow the machine is.
+    fill(&directory, &controller, 0x0b00_0000, VALID, now + 60 * MINUTE_NS);
 
     let before = cpu_ms();
     let outcome = sweep(&mut controller);
