@@ -16,8 +16,9 @@ use nix::{
 
 use crate::{cleanup, netns::Namespace, topology::Lab, wait};
 
-/// How long the agent may take for what it does at once.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the agent may take for what it does at once: most of it is for machines that are
+/// emulated.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A configuration in a lab, and the binary that is to run it.
 #[derive(Debug, Clone)]

@@ -144,7 +144,8 @@ impl Namespace {
     ///
     /// When `ethtool` fails.
     pub fn ready_for_xdp(&self, interface: &str) {
-        let settings = ["tx", "off", "txvlan", "off", "rxvlan", "off", "gro", "on"];
+        let off = ["tx", "txvlan", "rxvlan", "tx-vlan-stag-hw-insert", "rx-vlan-stag-hw-parse"];
+        let settings = off.iter().flat_map(|feature| [*feature, "off"]).chain(["gro", "on"]);
         run(self.command("ethtool").args(["-K", interface]).args(settings));
     }
 }

@@ -8,6 +8,7 @@ mod bpf_sources;
 mod build;
 mod build_ebpf;
 mod demo;
+mod guest;
 mod lint;
 mod packages;
 mod setup;
@@ -48,9 +49,23 @@ enum Verb {
         #[arg(long, conflicts_with = "keep")]
         down: bool,
     },
-    /// Run layers of tests; without a name: `lint`, then all of them
+    /// Run tests, or any command, on another kernel in an emulated machine (x86-64)
+    Guest {
+        /// A version of which apt knows a kernel, as 6.1, or a folder with an unpacked one
+        kernel: String,
+        /// The tests of this layer
+        #[arg(long, default_value = "packet")]
+        layer: Layer,
+        /// Only the tests whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+        /// A command instead of tests
+        #[arg(last = true, conflicts_with_all = ["layer", "only"])]
+        command: Vec<String>,
+    },
+    /// Run layers of tests; without a name: `lint`, then all of them but vlan
     Test {
-        /// Which layers; they run in the order unit, control, packet, netns
+        /// Which layers; they run in the order unit, control, packet, netns, vlan
         layers: Vec<Layer>,
         /// Only the tests whose name contains this
         #[arg(long)]
@@ -85,6 +100,9 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Demo { keep, down } => demo::run(&workspace, *keep, *down),
+        Verb::Guest { kernel, layer, only, command } => {
+            guest::run(&workspace, kernel, *layer, only.as_deref(), command)
+        }
         Verb::Lint => lint::run(&workspace),
         Verb::Test { layers, only } => test::run(&workspace, layers.clone(), only.as_deref()),
     }

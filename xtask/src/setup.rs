@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{anyhow, bail};
 
 use crate::{
+    guest::EMULATOR,
     packages,
     toolchain::{self, Compiler},
     workspace::{program, run as run_command},
@@ -24,6 +25,8 @@ pub(crate) enum Need {
     HostLints,
     /// Programs that the tests on real traffic, and the demo, run.
     Traffic,
+    /// What starts other kernels. No verb but `guest` needs it.
+    Guest,
 }
 
 const ALL: [Need; 4] = [Need::Bpf, Need::BpfClippy, Need::HostLints, Need::Traffic];
@@ -37,8 +40,10 @@ const LINKER_VERSION: &str = "0.13.0";
 /// Programs, and the packages that bring them.
 const TRAFFIC: [(&str, &str); 4] =
     [("nginx", "nginx-light"), ("curl", "curl"), ("ip", "iproute2"), ("ethtool", "ethtool")];
+const GUEST: [(&str, &str); 3] =
+    [(EMULATOR, "qemu-system-x86"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
-/// The verb: everything that any other verb needs.
+/// The verb: everything that any other verb needs, but for `guest`.
 pub(crate) fn run() -> anyhow::Result<()> {
     ensure(&ALL)
 }
@@ -98,13 +103,21 @@ impl Missing {
             missing.look_for_host_lints();
         }
         if needed(Need::Traffic) {
-            for (name, package) in TRAFFIC {
-                if program(name).is_none() {
-                    missing.package(package);
-                }
-            }
+            missing.look_for_programs(&TRAFFIC);
+        }
+        if needed(Need::Guest) {
+            missing.look_for_programs(&GUEST);
         }
         missing
+    }
+
+    /// Programs, and the packages that bring them.
+    fn look_for_programs(&mut self, wanted: &[(&str, &'static str)]) {
+        for (name, package) in wanted {
+            if program(name).is_none() {
+                self.package(package);
+            }
+        }
     }
 
     fn look_for_bpf(&mut self) -> Option<Compiler> {

@@ -32,7 +32,12 @@ pub(crate) enum Layer {
     Packet,
     /// Real clients and servers in network namespaces (root)
     Netns,
+    /// The same behind VLAN devices, which not every kernel has (root); only when named
+    Vlan,
 }
+
+/// Those that run on every kernel.
+const ALL: [Layer; 4] = [Layer::Unit, Layer::Control, Layer::Packet, Layer::Netns];
 
 impl Layer {
     const fn name(self) -> &'static str {
@@ -41,16 +46,22 @@ impl Layer {
             Self::Control => "control",
             Self::Packet => "packet",
             Self::Netns => "netns",
+            Self::Vlan => "vlan",
         }
     }
 
     /// Whether it loads BPF programs.
     const fn needs_root(self) -> bool {
-        matches!(self, Self::Packet | Self::Netns)
+        matches!(self, Self::Packet | Self::Netns | Self::Vlan)
+    }
+
+    /// Whether it makes network namespaces with servers in them.
+    const fn is_traffic(self) -> bool {
+        matches!(self, Self::Netns | Self::Vlan)
     }
 }
 
-/// Runs these layers, or `lint` and all layers if none is named; `only` is a part of the names of
+/// Runs these layers, or `lint` and [`ALL`] if none is named; `only` is a part of the names of
 /// the tests to run.
 pub(crate) fn run(
     workspace: &Workspace,
@@ -59,7 +70,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let everything = layers.is_empty();
     if everything {
-        layers = Layer::value_variants().to_vec();
+        layers = ALL.to_vec();
     }
     layers.sort_unstable();
     layers.dedup();
@@ -73,7 +84,8 @@ pub(crate) fn run(
     let mut total = Tally::default();
     let mut failed = Vec::new();
     for layer in layers {
-        let mut cargo = prepare(workspace, layer, only)?;
+        let mut cargo = prepare(workspace, layer)?;
+        cargo.arg("--").args(arguments(layer, only));
         println!("\n=== {} ===", layer.name());
         let (tally, passed) = watch(&mut cargo)?;
         total += tally;
@@ -108,8 +120,15 @@ fn refuse_without_root(layers: &[Layer]) -> anyhow::Result<()> {
     )
 }
 
-/// Builds what a layer needs, and makes its cargo command.
-fn prepare(workspace: &Workspace, layer: Layer, only: Option<&str>) -> anyhow::Result<Command> {
+/// What a layer's test programs are called with.
+pub(crate) fn arguments(layer: Layer, only: Option<&str>) -> Vec<&str> {
+    // On real traffic they share the machine: its CPUs, when they count packets under load.
+    let threads = layer.is_traffic().then_some("--test-threads=1");
+    only.into_iter().chain(threads).collect()
+}
+
+/// Builds what a layer needs, and makes its cargo command, without arguments for its programs.
+pub(crate) fn prepare(workspace: &Workspace, layer: Layer) -> anyhow::Result<Command> {
     // Every layer compiles the agent's crate, which embeds the object.
     build_ebpf::run(workspace)?;
     let mut cargo = workspace.cargo("test");
@@ -120,22 +139,17 @@ fn prepare(workspace: &Workspace, layer: Layer, only: Option<&str>) -> anyhow::R
             cargo.args(["--package", "lb-common", "--package", "lb-userspace"]);
             cargo.args(["--package", "tests", "--package", "xtask"]);
         }
-        Layer::Control | Layer::Packet | Layer::Netns => {
+        Layer::Control | Layer::Packet | Layer::Netns | Layer::Vlan => {
             cargo.args(["--package", "tests"]);
             for name in cases(&workspace.root().join("tests/tests"), layer)? {
                 cargo.args(["--test", &name]);
             }
         }
     }
-    if layer == Layer::Netns {
+    if layer.is_traffic() {
         setup::ensure(&[Need::Traffic])?;
         // What is tested on real traffic is what people run.
         cargo.env("HOLDFAST_BIN", build::run(workspace)?);
-    }
-    cargo.arg("--").args(only);
-    if layer == Layer::Netns {
-        // They share the machine: its CPUs, when they count packets under load.
-        cargo.arg("--test-threads=1");
     }
     Ok(cargo)
 }
