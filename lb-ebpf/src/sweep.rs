@@ -12,7 +12,7 @@
 //! Rules that are not of the mark that packets see are of a sweep that was ended: under them
 //! nothing is done, whoever reads.
 
-use core::{ffi::c_void, mem::replace};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::seq_file,
@@ -106,10 +106,12 @@ fn meet<K: Copy, V>(
     let (seq, dead, key, value) =
         unsafe { ((*(*context).meta).seq, &mut *dead, (*context).key, (*context).value) };
     // SAFETY: a key of integers.
-    let none = || unsafe { core::mem::zeroed::<K>() };
+    let none = unsafe { core::mem::zeroed::<K>() };
     if key.is_null() {
         for waiting in &mut dead.keys {
-            reclaim(seq, rules, map, &replace(waiting, none()), &judge);
+            let old = *waiting;
+            *waiting = none;
+            reclaim(seq, rules, map, &old, &judge);
         }
         return 0;
     }
@@ -124,7 +126,9 @@ fn meet<K: Copy, V>(
             let at = dead.next % WAIT;
             dead.next = at + 1;
             if let Some(waiting) = dead.keys.get_mut(at) {
-                reclaim(seq, rules, map, &replace(waiting, *key), &judge);
+                let old = *waiting;
+                *waiting = *key;
+                reclaim(seq, rules, map, &old, &judge);
             }
         }
     }
