@@ -67,7 +67,7 @@ pub struct FakeMaps {
 /// What a sweep goes by.
 #[derive(Debug)]
 struct Rules {
-    rules: SweepRules,
+    times: SweepRules,
     scopes: BTreeMap<u32, ScopeTimes>,
     lives: BTreeMap<u32, Lives>,
 }
@@ -291,7 +291,7 @@ impl LbMaps for FakeMaps {
     ) -> Result<(), MapError> {
         let scopes = scopes.iter().copied().collect();
         let lives = lives.iter().copied().collect();
-        self.sweep = Some(Rules { rules: *rules, scopes, lives });
+        self.sweep = Some(Rules { times: *rules, scopes, lives });
         Ok(())
     }
 
@@ -304,20 +304,20 @@ impl LbMaps for FakeMaps {
         let Some((table, mut cursor)) = self.sweeping.take() else { return Ok(Vec::new()) };
         let Some(by) = self.sweep.take() else { return Err(refused("SWEEP", "not written")) };
         let verdicts = match table {
-            _ if by.rules.before_ns != self.reclaim.before_ns => Ok(Vec::new()),
+            _ if by.times.before_ns != self.reclaim.before_ns => Ok(Vec::new()),
             Swept::Pins => {
                 let judge = |key: &PinKey, pin: &Pin| {
-                    sweep::pin(&by.rules, pin, by.scopes.get(&key.scope), by.lives(pin.backend))
+                    sweep::pin(&by.times, pin, by.scopes.get(&key.scope), by.lives(pin.backend))
                 };
                 self.sweep_through("PINS", |maps| &mut maps.pins, judge, &mut cursor)
             }
             Swept::Flows => {
                 let judge =
-                    |_: &_, flow: &Flow| sweep::flow(&by.rules, flow, by.lives(flow.backend));
+                    |_: &_, flow: &Flow| sweep::flow(&by.times, flow, by.lives(flow.backend));
                 self.sweep_through("FLOWS", |maps| &mut maps.flows, judge, &mut cursor)
             }
             Swept::Replies => {
-                let judge = |_: &_, reply: &Reply| sweep::reply(&by.rules, reply);
+                let judge = |_: &_, reply: &Reply| sweep::reply(&by.times, reply);
                 self.sweep_through("REPLIES", |maps| &mut maps.replies, judge, &mut cursor)
             }
         };
