@@ -12,7 +12,7 @@
 //! Rules that are not of the mark that packets see are of a sweep that was ended: under them
 //! nothing is done, whoever reads.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::{
     bindings::seq_file,
@@ -57,10 +57,8 @@ struct Context<K, V> {
 #[unsafe(link_section = "iter/bpf_map_elem")]
 extern "C" fn sweep_pins(context: *const Context<PinKey, Pin>) -> i32 {
     meet(context, &PINS, &DEAD_PINS, |rules, key, pin| {
-        // A copy: the verifier takes no key that lies in an iterator's entry.
-        let scope = key.scope;
         // SAFETY: the agent writes this map only between sweeps.
-        let times = unsafe { SWEEP_SCOPES.get(&scope) };
+        let times = unsafe { SWEEP_SCOPES.get(&key.scope) };
         sweep::pin(rules, pin, times, lives(pin.backend))
     })
 }
@@ -119,15 +117,16 @@ fn meet<K: Copy, V>(
         return 0;
     }
     // SAFETY: neither is null. A packet may write the value meanwhile: each field is one word.
-    let (key, value) = unsafe { (&*key, &*value) };
-    match judge(rules, key, value) {
+    // Volatile: copied to the stack in words, not from here to the ring in a loop over bytes.
+    let (key, value) = unsafe { (read_volatile(key), &*value) };
+    match judge(rules, &key, value) {
         held @ Verdict::Held(_) => tell(seq, held),
         Verdict::Dead => {
             let at = dead.next % WAIT;
             dead.next = at + 1;
             if let Some(waiting) = dead.keys.get_mut(at) {
                 let old = *waiting;
-                *waiting = *key;
+                *waiting = key;
                 reclaim(seq, rules, map, &old, &judge);
             }
         }

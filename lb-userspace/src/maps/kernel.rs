@@ -2,9 +2,6 @@
 
 use std::{
     fs::File,
-    io,
-    marker::PhantomData,
-    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -28,10 +25,11 @@ use lb_common::{
     sweep::Verdict,
 };
 
-use super::{Batch, Cursor, LbMaps, MapError, Swept, batch, walk};
-
-/// Entries a batch call.
-const BATCH: u32 = 4096;
+use super::{
+    Batch, Cursor, LbMaps, MapError, Swept,
+    large::{Large, failed, failed_io},
+    walk,
+};
 
 /// The maps of an instance that is loaded.
 pub struct KernelMaps {
@@ -91,19 +89,6 @@ fn open<T: TryFrom<Map, Error = AyaError>>(
         .map_err(|error| failed("open", map, error))
 }
 
-fn failed(operation: &'static str, map: &'static str, error: AyaError) -> MapError {
-    let source = if let AyaError::SyscallError(syscall) = error {
-        syscall.io_error
-    } else {
-        io::Error::other(error)
-    };
-    MapError { operation, map, source }
-}
-
-fn failed_io(operation: &'static str, map: &'static str) -> impl Fn(io::Error) -> MapError {
-    move |source| MapError { operation, map, source }
-}
-
 fn row<V: Pod>(array: &Array<MapData, V>, name: &'static str, row: u32) -> Result<V, MapError> {
     array.get(&row, 0).map_err(|error| failed("read", name, error))
 }
@@ -144,58 +129,6 @@ fn remove<K: Pod, V: Pod>(
             absent if absent.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => Err(other),
         },
-    }
-}
-
-/// A map that is read and written in batches.
-struct Large<K, V> {
-    data: MapData,
-    name: &'static str,
-    entry: PhantomData<(K, V)>,
-}
-
-impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
-    fn open(directory: &Path, name: &'static str) -> Result<Self, MapError> {
-        let opened = MapData::from_pin(directory.join(name))
-            .and_then(|data| data.info().map(|info| (info, data)));
-        let (info, data) = opened.map_err(|error| failed("open", name, error))?;
-        let sizes = (info.key_size() as usize, info.value_size() as usize);
-        if sizes != (size_of::<K>(), size_of::<V>()) {
-            let source = io::Error::other(format!("keys and values of {sizes:?} bytes"));
-            return Err(MapError { operation: "open", map: name, source });
-        }
-        Ok(Self { data, name, entry: PhantomData })
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.data.fd().as_fd()
-    }
-
-    fn read(
-        &self,
-        from: Option<batch::Position>,
-        count: u32,
-    ) -> Result<batch::Found<K, V>, MapError> {
-        batch::lookup(self.fd(), from, count).map_err(failed_io("read", self.name))
-    }
-
-    fn scan(&self, cursor: &mut Cursor) -> Result<Batch<K, V>, MapError> {
-        if cursor.done {
-            return Ok(Vec::new());
-        }
-        let from = batch::Position::try_from(cursor.position.as_slice()).ok();
-        let (found, next) = self.read(from, BATCH)?;
-        cursor.done = next.is_none();
-        cursor.position = next.map_or_else(Vec::new, Vec::from);
-        Ok(found)
-    }
-
-    fn write(&self, keys: &[K], values: &[V]) -> Result<(), MapError> {
-        batch::update(self.fd(), keys, values).map_err(failed_io("write", self.name))
-    }
-
-    fn remove(&self, keys: &[K]) -> Result<u64, MapError> {
-        batch::delete(self.fd(), keys).map_err(failed_io("delete from", self.name))
     }
 }
 

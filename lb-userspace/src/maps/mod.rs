@@ -4,6 +4,7 @@ mod batch;
 pub mod dump;
 pub mod fake;
 pub mod kernel;
+mod large;
 pub(crate) mod walk;
 
 use lb_common::{
