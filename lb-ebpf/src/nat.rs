@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    count,
+    classify, count,
     flow::Judging,
     maps::REPLIES,
     parse::Packet,
@@ -41,6 +41,10 @@ pub(crate) fn take(
         let port_be = nat::port_be(hash, attempt);
         work.reply_key.destination_port_be = port_be;
         work.flow.nat_port_be = port_be;
+        if classify::vip(&work.reply_key).is_some() {
+            // Answers to there are packets for that listener.
+            continue;
+        }
         if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
             return Ok(());

@@ -372,3 +372,19 @@ fn a_port_that_went_to_another_flow_stays_its() {
         }
     }
 }
+
+/// The balancer's one address may have listeners too: answers to a listener's port would be taken
+/// for its clients' packets.
+#[test]
+fn a_listeners_port_is_no_source_port() {
+    for (protocol, sent) in [(Protocol::Tcp, tcp(7, SYN)), (Protocol::Udp, udp(7))] {
+        let tries = tries(7, protocol.code());
+        let mut bench = bench();
+        let pool = bench.pool(Forward::Nat);
+        for port in &tries[..3] {
+            let address = SocketAddr::new(NAT_SOURCE_V4.into(), *port).to_string();
+            let _key = bench.listener(protocol, &address, pool, 0);
+        }
+        assert_eq!(port_of(&bench.send(&sent)), tries[3], "{protocol:?}");
+    }
+}
