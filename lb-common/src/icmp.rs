@@ -175,17 +175,10 @@ mod tests {
 
     /// Addresses, ports and checksum of a UDP datagram, as its checksum sums them up.
     fn sum(key: &FlowKey, check: [u8; 2]) -> u16 {
-        let halves = |address: Address| {
-            let [a, b, c, d] = address.v4();
-            u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, d]))
-        };
-        fold(
-            halves(key.source)
-                + halves(key.destination)
-                + u64::from(key.source_port_be)
-                + u64::from(key.destination_port_be)
-                + u64::from(u16::from_ne_bytes(check)),
-        )
+        let [[a, b, c, d], [e, f, g, h]] = [key.source.v4(), key.destination.v4()];
+        let words = [[a, b], [c, d], [e, f], [g, h], check].map(u16::from_ne_bytes);
+        let ports = [key.source_port_be, key.destination_port_be];
+        fold(words.into_iter().chain(ports).map(u64::from).sum())
     }
 
     #[test]
