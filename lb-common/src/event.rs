@@ -61,9 +61,9 @@ events! {
     PassBadHeader = 5, "pass_bad_header", Passed, "An IP header with an impossible version, length, option or checksum, or IPv4-mapped addresses in IPv6.";
     PassExtensionChain = 6, "pass_extension_chain", Passed, "Too many IPv6 extension headers, or too long ones.";
     PassSourceRoute = 7, "pass_source_route", Passed, "An IPv4 source route, or an IPv6 route to go on.";
-    PassFragment = 8, "pass_fragment", Passed, "A fragment.";
-    PassIcmpError = 9, "pass_icmp_error", Passed, "An ICMP error, of either IP version.";
-    PassNotTcpUdp = 10, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP.";
+    PassFragment = 8, "pass_fragment", Passed, "A fragment of a datagram for no listener, or of another protocol than TCP and UDP.";
+    PassIcmpError = 9, "pass_icmp_error", Passed, "An ICMP error, of either IP version, about no flow that is known.";
+    PassNotTcpUdp = 10, "pass_not_tcp_udp", Passed, "Another protocol than TCP and UDP, or an ICMP message that is no error.";
     PassNoListener = 11, "pass_no_listener", Passed, "For no listener, and no answer to one.";
     PassStaleReply = 12, "pass_stale_reply", Passed, "An answer whose flow is over.";
 
@@ -75,7 +75,7 @@ events! {
     DropNoNextHop = 18, "drop_no_next_hop", Dropped, "The backend's link-layer address is not known.";
     DropNoSource = 19, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
     DropPortsExhausted = 20, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
-    DropGone = 21, "drop_gone", Dropped, "A TCP packet whose flow's backend is gone and that must not be answered.";
+    DropGone = 21, "drop_gone", Dropped, "A TCP packet or a fragment whose flow's backend is gone and that must not be answered.";
     DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a translated flow that is not known.";
     DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
@@ -90,6 +90,14 @@ events! {
     ReplyTakenOver = 32, "reply_taken_over", Noted, "A NAT source port was taken over from a flow that is over.";
     FlowPlacedByHash = 33, "flow_placed_by_hash", Noted, "A new flow of a client without a pin was placed by the hash.";
     FlowRenewed = 34, "flow_renewed", Noted, "A flow was placed over the entry of one that is over.";
+
+    IcmpForwarded = 35, "icmp_forwarded", Sent, "An ICMP error about a flow, sent to its backend.";
+    IcmpReplied = 36, "icmp_replied", Sent, "An ICMP error about a flow, sent to its client.";
+    EchoAnswered = 37, "echo_answered", Sent, "An echo request to a listener's address, answered.";
+    DropBadFragment = 38, "drop_bad_fragment", Dropped, "A fragment of impossible length, or one that splits or overlaps a TCP or UDP header.";
+    DropFragmentEarly = 39, "drop_fragment_early", Dropped, "A fragment that came before its datagram's first one, which alone says where to.";
+    FragmentPlaced = 40, "fragment_placed", Noted, "A fragment that came before its datagram's first one was sent by pin or hash.";
+    FragmentInsertFailed = 41, "fragment_insert_failed", Noted, "A datagram could not be remembered; its other fragments count as early.";
 }
 
 #[cfg(test)]

@@ -113,25 +113,19 @@ pub const ICMP: u8 = 1;
 /// `ICMPv6`.
 pub const ICMPV6: u8 = 58;
 
-/// Is this type of ICMP message an error (RFC 792, RFC 1122 3.2.2)?
-#[inline(always)]
-#[must_use]
-pub const fn is_icmp_error(kind: u8) -> bool {
-    matches!(kind, 3 | 4 | 5 | 11 | 12)
-}
-
-/// Is this type of `ICMPv6` message an error (RFC 4443, 2.1)?
-#[inline(always)]
-#[must_use]
-pub const fn is_icmpv6_error(kind: u8) -> bool {
-    kind < 128
-}
-
 /// Refuses what no client sends to a listener: addresses and ports.
 #[inline(always)]
 pub fn check_addresses(packet: &FlowKey) -> Result<(), Event> {
-    let from_here = packet.source == packet.destination;
-    if from_here || packet.source_port_be == 0 || !packet.source.can_be_a_source() {
+    if packet.source_port_be == 0 {
+        return Err(Event::DropBadSource);
+    }
+    can_come_from(packet.source, packet.destination)
+}
+
+/// Refuses addresses that no packet to `destination` comes from.
+#[inline(always)]
+pub fn can_come_from(source: Address, destination: Address) -> Result<(), Event> {
+    if source == destination || !source.can_be_a_source() {
         return Err(Event::DropBadSource);
     }
     Ok(())

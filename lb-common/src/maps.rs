@@ -1,11 +1,12 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// [`crate::layout::VipKey`] to [`crate::layout::Vip`].
 pub const VIPS: &str = "VIPS";
-/// Set of [`crate::address::Address`]: VIPs and NAT sources, which no client has.
+/// [`crate::address::Address`] to [`crate::layout::Own`]: VIPs and NAT sources, which no client
+/// has.
 pub const OWN: &str = "OWN";
 /// Array of [`crate::layout::Pool`].
 pub const POOLS: &str = "POOLS";
@@ -19,6 +20,8 @@ pub const PINS: &str = "PINS";
 pub const FLOWS: &str = "FLOWS";
 /// [`crate::layout::FlowKey`] to [`crate::layout::Reply`].
 pub const REPLIES: &str = "REPLIES";
+/// [`crate::layout::FragmentKey`] to [`crate::layout::Datagram`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// [`crate::layout::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 /// [`crate::layout::Reclaim`].
@@ -41,7 +44,7 @@ pub const SWEEP_LIVES: &str = "SWEEP_LIVES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 17] = [
+pub const PERSISTENT: [&str; 18] = [
     VIPS,
     OWN,
     POOLS,
@@ -50,6 +53,7 @@ pub const PERSISTENT: [&str; 17] = [
     PINS,
     FLOWS,
     REPLIES,
+    FRAGMENTS,
     SETTINGS,
     RECLAIM,
     META,

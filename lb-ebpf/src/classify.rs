@@ -2,7 +2,7 @@
 
 use lb_common::{
     address::Address,
-    layout::{FlowKey, Vip, VipKey},
+    layout::{FlowKey, Own, Vip, VipKey},
 };
 
 use crate::maps::{OWN, VIPS};
@@ -26,4 +26,12 @@ pub(crate) fn vip(packet: &FlowKey) -> Option<&'static Vip> {
 #[inline(always)]
 pub(crate) fn is_own(address: &Address) -> bool {
     OWN.get_ptr(address).is_some()
+}
+
+/// What is known of an address, if it is the balancer's own.
+#[inline(always)]
+pub(crate) fn own(address: &Address) -> Option<Own> {
+    // SAFETY: the agent replaces an entry as a whole; a removed one's memory is reused at the
+    // worst, for another address.
+    unsafe { OWN.get(address) }.copied()
 }

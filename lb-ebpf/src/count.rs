@@ -33,7 +33,7 @@ pub(crate) fn bytes(work: &Work, event: Event, bytes: u64) {
     };
     // SAFETY: the rows are this CPU's own.
     let (listener, backend) = unsafe { (&mut *listener, &mut *backend) };
-    if matches!(event, Event::Replied) {
+    if matches!(event, Event::Replied | Event::IcmpReplied) {
         listener.bytes_out += bytes;
         backend.packets_out += 1;
         backend.bytes_out += bytes;

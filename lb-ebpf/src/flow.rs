@@ -8,6 +8,7 @@ use lb_common::{
     address::Address,
     event::Event,
     flow::{self, Fate, Side},
+    fragment,
     header::{self, TcpFlags},
     layout::{Backend, Flow, Forward, Settings, Vip},
     pin::Touch,
@@ -30,18 +31,23 @@ pub(crate) struct Judging<'a> {
     pub(crate) now_ns: u64,
 }
 
+impl<'a> Judging<'a> {
+    /// Not a `Result`: it would share memory between an event and a pointer, of which the verifier
+    /// lets no part be stored.
+    #[inline(always)]
+    pub(crate) fn new(vip: &'a Vip, now_ns: u64) -> Option<Self> {
+        let (settings, reclaim) = (SETTINGS.get(0)?, RECLAIM.get(0)?);
+        Some(Self { vip, settings, reclaim_before_ns: reclaim.before_ns, now_ns })
+    }
+}
+
 /// Finds the way to a client's packet's backend: [`Event::Forwarded`], or [`Event::ResetSent`]
 /// when the packet has become a reset.
 #[inline(always)]
 pub(crate) fn to_backend(ctx: &XdpContext, work: &mut Work, vip: &Vip) -> Result<Event, Event> {
     work.listener = vip.listener;
     check(&work.packet)?;
-    let judging = Judging {
-        vip,
-        settings: SETTINGS.get(0).ok_or(Event::DropInternal)?,
-        reclaim_before_ns: RECLAIM.get(0).ok_or(Event::DropInternal)?.before_ns,
-        now_ns: clock::now_ns(),
-    };
+    let Some(judging) = Judging::new(vip, clock::now_ns()) else { return Err(Event::DropInternal) };
     let Some(found) = FLOWS.get_ptr_mut(&work.packet.key) else {
         return place(ctx, &judging, null_mut(), false);
     };
@@ -71,6 +77,9 @@ pub(crate) fn to_backend(ctx: &XdpContext, work: &mut Work, vip: &Vip) -> Result
 pub(crate) fn check(packet: &Packet) -> Result<(), Event> {
     header::check_addresses(&packet.key)?;
     match packet.tcp {
+        _ if !packet.part.is_whole() => {
+            fragment::check_first(packet.part, packet.tcp, packet.own_len, packet.l4_len)?;
+        }
         Some(flags) => header::check_tcp(packet.own_len as u8, flags, packet.l4_len)?,
         None => header::check_udp(packet.own_len, packet.l4_len)?,
     }
@@ -214,6 +223,23 @@ fn write(judging: &Judging<'_>, renewed: *mut Flow, reclaiming: bool) -> Result<
     Ok(())
 }
 
+/// Where the flow of that packet is, if it is under way; nothing is noted.
+#[inline(always)]
+pub(crate) fn known(work: &Work, judging: &Judging<'_>) -> Option<Flow> {
+    let found = FLOWS.get_ptr_mut(&work.packet.key)?;
+    // SAFETY: as in `to_backend`.
+    let known = unsafe { found.read() };
+    let alive = flow::in_time(known.state, known.last_seen_ns, judging.settings, judging.now_ns);
+    let backend = BACKENDS.get(known.backend.id())?;
+    if alive && backend.honours_flow(known.backend) { Some(known) } else { None }
+}
+
+/// Are packets for that listener translated?
+#[inline(always)]
+pub(crate) fn translates(vip: &Vip) -> bool {
+    POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
+}
+
 /// The way of a new flow's packet.
 #[inline(always)]
 fn way(backend: &Backend) -> Result<(), Event> {
@@ -221,8 +247,9 @@ fn way(backend: &Backend) -> Result<(), Event> {
     way_to(work, backend, work.flow.nat_address, work.flow.nat_port_be)
 }
 
+/// The way to a backend; of a translated flow, its source address and port.
 #[inline(always)]
-fn way_to(
+pub(crate) fn way_to(
     work: &mut Work,
     backend: &Backend,
     nat_address: Address,

@@ -28,6 +28,8 @@ mod clock;
 mod count;
 mod ctx;
 mod flow;
+mod fragment;
+mod icmp;
 mod maps;
 mod nat;
 mod parse;
@@ -44,7 +46,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use lb_common::event::{Event, EventKind};
 
-use crate::work::work;
+use crate::{parse::Kind, work::work};
 
 /// The program's entry.
 #[xdp]
@@ -72,14 +74,20 @@ fn holdfast(ctx: XdpContext) -> u32 {
 fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let unparsed = work().ok_or(Event::DropInternal)?;
     unparsed.listener = 0;
-    parse::parse(ctx, &mut unparsed.packet)?;
-
-    let parsed = work().ok_or(Event::DropInternal)?;
-    let placed = match classify::vip(&parsed.packet.key) {
-        Some(vip) => flow::to_backend(ctx, parsed, vip)?,
-        None => reply::to_client(parsed)?,
+    let placed = match parse::parse(ctx, &mut unparsed.packet)? {
+        Kind::Icmp => icmp::place(ctx)?,
+        Kind::NoPorts => fragment::later(ctx)?,
+        Kind::Ports => {
+            let parsed = work().ok_or(Event::DropInternal)?;
+            let fate = match classify::vip(&parsed.packet.key) {
+                Some(vip) => flow::to_backend(ctx, parsed, vip),
+                None => reply::to_client(parsed),
+            };
+            let whole = work().ok_or(Event::DropInternal)?.packet.part.is_whole();
+            if whole { fate? } else { fragment::first(ctx, fate)? }
+        }
     };
-    if matches!(placed, Event::ResetSent) {
+    if matches!(placed, Event::ResetSent | Event::EchoAnswered) {
         return Ok((placed, xdp_action::XDP_TX));
     }
 

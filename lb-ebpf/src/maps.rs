@@ -8,9 +8,11 @@ use aya_ebpf::{
 };
 use lb_common::{
     address::Address,
+    fragment::DATAGRAMS,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
+        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
+        Settings, SweepRules, Vip, VipKey,
     },
 };
 
@@ -19,7 +21,7 @@ use crate::{sweep::Deferred, work::Work};
 #[map]
 pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
 #[map]
-pub(crate) static OWN: HashMap<Address, u8> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
+pub(crate) static OWN: HashMap<Address, Own> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static POOLS: Array<Pool> = Array::pinned(64, 0);
 #[map]
@@ -32,6 +34,8 @@ pub(crate) static PINS: LruHashMap<PinKey, Pin> = LruHashMap::pinned(1_000_000, 
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(1_000_000, 0);
 #[map]
 pub(crate) static REPLIES: LruHashMap<FlowKey, Reply> = LruHashMap::pinned(1_000_000, 0);
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Datagram> = LruHashMap::pinned(DATAGRAMS, 0);
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map]
@@ -64,6 +68,10 @@ static IDENTITIES: HashMap<IdentityKey, Name> = HashMap::pinned(1, 0);
 /// The packet under way.
 #[map]
 pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+/// The next identification of a translated datagram that comes in fragments.
+#[map]
+pub(crate) static FRAGMENT_IDS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// The tests' clock, nanoseconds; read only when `TEST_CLOCK` is set.
 #[map]

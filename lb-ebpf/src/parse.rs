@@ -7,11 +7,12 @@ use lb_common::{
     address::Address,
     checksum::fold,
     event::Event,
+    fragment::Part,
     header::{
         FRAGMENT, ICMP, ICMPV6, IPV4_MIN_LEN, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS,
-        MAX_OPTION_BYTES, ROUTING, TcpFlags, ipv4_option, is_extension, is_icmp_error,
-        is_icmpv6_error,
+        MAX_OPTION_BYTES, ROUTING, TcpFlags, ipv4_option, is_extension,
     },
+    icmp,
     layout::{FlowKey, Protocol},
 };
 use network_types::{
@@ -31,9 +32,9 @@ const IPV6_BE: u16 = 0x86dd_u16.to_be();
 const VLAN_BE: u16 = 0x8100_u16.to_be();
 const QINQ_BE: u16 = 0x88a8_u16.to_be();
 
-/// A TCP or UDP packet that is no fragment. Lengths and offsets in bytes.
+/// A packet, as its headers say. Lengths and offsets in bytes.
 pub(crate) struct Packet {
-    /// Addresses, ports, protocol.
+    /// Addresses, ports, protocol; ports are 0 where it has none.
     pub(crate) key: FlowKey,
     /// VLAN tags it came with, `[TPID, TCI]`, outer first.
     pub(crate) vlan_be: [[u16; 2]; 2],
@@ -41,9 +42,9 @@ pub(crate) struct Packet {
     pub(crate) vlans: u32,
     /// Where the IP header begins.
     pub(crate) l3: usize,
-    /// Where the TCP or UDP header begins.
+    /// Where the TCP, UDP or ICMP header begins, or a fragment's part of what follows it.
     pub(crate) l4: usize,
-    /// Length of the TCP or UDP header and what follows, by the IP header.
+    /// Length of that header and what follows, by the IP header.
     pub(crate) l4_len: u32,
     /// TCP: the length of its header in words. UDP: the length field.
     pub(crate) own_len: u16,
@@ -53,6 +54,20 @@ pub(crate) struct Packet {
     pub(crate) tcp: Option<TcpFlags>,
     /// IPv6.
     pub(crate) v6: bool,
+    /// Which part of its datagram it is.
+    pub(crate) part: Part,
+    /// A fragment's identification, as it stands in the packet.
+    pub(crate) id: u32,
+}
+
+/// What a packet is looked at for.
+pub(crate) enum Kind {
+    /// TCP or UDP with its header: whole, or a first fragment.
+    Ports,
+    /// A fragment of TCP or UDP without it.
+    NoPorts,
+    /// ICMP, whole.
+    Icmp,
 }
 
 /// A TCP header without options, all bytes as they stand in the packet. Not `network-types`' one,
@@ -92,11 +107,13 @@ struct Network {
     hops_left: u8,
     l4: usize,
     l4_len: u32,
+    part: Part,
+    id: u32,
 }
 
 /// Reads a packet's headers into `packet`. The error says why it is not one to look at.
 #[inline(always)]
-pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> {
+pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<Kind, Event> {
     let link = link(ctx)?;
     let v6 = link.ether_type == IPV6_BE;
     let network = match link.ether_type {
@@ -104,11 +121,16 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> 
         IPV6_BE => ipv6(ctx, link.l3)?,
         _ => return Err(Event::PassNotIp),
     };
-    let (ports_be, own_len, tcp) = match Protocol::from_code(network.protocol) {
-        Some(Protocol::Tcp) => tcp(ctx, &network)?,
-        Some(Protocol::Udp) => udp(ctx, &network)?,
+    let icmp = network.protocol == if v6 { ICMPV6 } else { ICMP };
+    let (kind, transport) = match Protocol::from_code(network.protocol) {
+        Some(protocol) if !has_ports(&network, protocol) => (Kind::NoPorts, NO_PORTS),
+        Some(Protocol::Tcp) => (Kind::Ports, tcp(ctx, &network)?),
+        Some(Protocol::Udp) => (Kind::Ports, udp(ctx, &network)?),
+        None if !network.part.is_whole() => return Err(Event::PassFragment),
+        None if icmp => (Kind::Icmp, NO_PORTS),
         None => return Err(Event::PassNotTcpUdp),
     };
+    let (ports_be, own_len, tcp) = transport;
     if v6 {
         let header = read::<Ipv6Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
         packet.key.source = Address::from_v6(header.src_addr);
@@ -134,7 +156,19 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Event> 
     packet.hops_left = network.hops_left;
     packet.tcp = tcp;
     packet.v6 = v6;
-    Ok(())
+    packet.part = network.part;
+    packet.id = network.id;
+    Ok(kind)
+}
+
+/// Is this all of a packet, or a fragment with all of the header without options?
+#[inline(always)]
+fn has_ports(network: &Network, protocol: Protocol) -> bool {
+    let header_len = match protocol {
+        Protocol::Tcp => TcpHeader::LEN,
+        Protocol::Udp => UdpHdr::LEN,
+    };
+    network.part.is_whole() || (network.part.has_header() && network.l4_len as usize >= header_len)
 }
 
 /// Ethernet and up to two VLAN tags.
@@ -175,19 +209,13 @@ fn ipv4(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
     } else {
         ipv4_options(ctx, l3, header_len)?;
     }
-    // More fragments, or an offset.
-    if u16::from_be_bytes(header.frags) & 0x3fff != 0 {
-        return Err(Event::PassFragment);
-    }
-    let l4 = l3 + header_len;
-    if header.proto == ICMP {
-        return Err(icmp(ctx, l4, is_icmp_error));
-    }
     Ok(Network {
         protocol: header.proto,
         hops_left: header.ttl,
-        l4,
+        l4: l3 + header_len,
         l4_len: (total_len - header_len) as u32,
+        part: Part::from_v4(header.frags),
+        id: u32::from(u16::from_ne_bytes(header.id)),
     })
 }
 
@@ -233,17 +261,6 @@ pub(crate) struct Options {
     end: usize,
 }
 
-/// What becomes of an ICMP message, by its type.
-#[inline(always)]
-fn icmp(ctx: &XdpContext, l4: usize, is_error: fn(u8) -> bool) -> Event {
-    // Type and code: the verifier takes no proof of a single byte at the end.
-    match read::<[u8; 2]>(ctx, l4) {
-        Some([kind, _]) if is_error(kind) => Event::PassIcmpError,
-        Some(_) => Event::PassNotTcpUdp,
-        None => Event::PassTruncated,
-    }
-}
-
 /// First bytes of an IPv6 extension header; the length in units of eight, the first not counted.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -285,26 +302,45 @@ fn ipv6(ctx: &XdpContext, l3: usize) -> Result<Network, Event> {
     if is_extension(next) {
         return Err(Event::PassExtensionChain);
     }
+    let (mut part, mut id) = (Part::WHOLE, 0);
     if next == FRAGMENT {
-        return Err(Event::PassFragment);
+        let fragment = read::<Fragment>(ctx, first + skipped).ok_or(Event::PassTruncated)?;
+        skipped += size_of::<Fragment>();
+        next = fragment.next;
+        part = Part::from_v6(fragment.part);
+        id = u32::from_ne_bytes(fragment.id);
+        if is_extension(next) || next == FRAGMENT {
+            return Err(Event::PassFragment);
+        }
     }
     if skipped > payload_len {
         return Err(Event::PassBadHeader);
     }
-    let l4 = first + skipped;
-    if next == ICMPV6 {
-        return Err(icmp(ctx, l4, is_icmpv6_error));
-    }
     Ok(Network {
         protocol: next,
         hops_left: header.hop_limit,
-        l4,
+        l4: first + skipped,
         l4_len: (payload_len - skipped) as u32,
+        part,
+        id,
     })
+}
+
+/// An IPv6 fragment header (RFC 8200, 4.5).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Fragment {
+    next: u8,
+    _reserved: u8,
+    part: [u8; 2],
+    id: [u8; 4],
 }
 
 /// Ports, the header's own length, and TCP's flags.
 type Transport = ([u16; 2], u16, Option<TcpFlags>);
+
+/// Of a packet that does not have them.
+const NO_PORTS: Transport = ([0; 2], 0, None);
 
 #[inline(always)]
 fn tcp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
@@ -324,4 +360,73 @@ fn udp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
     }
     let ports_be = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
     Ok((ports_be, u16::from_be_bytes(header.len), None))
+}
+
+/// Reads the packet that an ICMP error quotes, into [`crate::work::Work::quoted`]: at least its
+/// ports must be there.
+#[inline(never)]
+pub(crate) fn quoted(ctx: &XdpContext) -> Result<(), Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    let l3 = work.packet.l4 + icmp::HEADER_LEN;
+    let len = (work.packet.l4_len as usize).saturating_sub(icmp::HEADER_LEN);
+    let (protocol, header_len) = if work.packet.v6 {
+        let header = read::<Ipv6Hdr>(ctx, l3).ok_or(Event::PassIcmpError)?;
+        if header.vcf[0] >> 4 != 6 {
+            return Err(Event::PassIcmpError);
+        }
+        work.quoted.key.source = Address::from_v6(header.src_addr);
+        work.quoted.key.destination = Address::from_v6(header.dst_addr);
+        quoted_chain(ctx, l3 + Ipv6Hdr::LEN, header.next_hdr)?
+    } else {
+        let header = read::<Ipv4Hdr>(ctx, l3).ok_or(Event::PassIcmpError)?;
+        let header_len = usize::from(header.vihl & 0xf) * 4;
+        let part = Part::from_v4(header.frags);
+        if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || !part.has_header() {
+            return Err(Event::PassIcmpError);
+        }
+        work.quoted.key.source = Address::from_v4(header.src_addr);
+        work.quoted.key.destination = Address::from_v4(header.dst_addr);
+        (header.proto, header_len)
+    };
+    let header_end = header_len + icmp::QUOTED_MIN as usize;
+    if Protocol::from_code(protocol).is_none() || len < header_end {
+        return Err(Event::PassIcmpError);
+    }
+    let l4 = l3 + header_len;
+    let [source, destination] = read::<[[u8; 2]; 2]>(ctx, l4).ok_or(Event::PassIcmpError)?;
+    work.quoted.key.source_port_be = u16::from_ne_bytes(source);
+    work.quoted.key.destination_port_be = u16::from_ne_bytes(destination);
+    work.quoted.key.protocol = protocol;
+    work.quoted.key.pad = [0; 3];
+    work.quoted.l3 = l3;
+    work.quoted.l4 = l4;
+    work.quoted.len = (len - header_len) as u32;
+    Ok(())
+}
+
+/// The protocol of a quoted IPv6 packet and the length of its headers before that.
+#[inline(always)]
+fn quoted_chain(ctx: &XdpContext, first: usize, mut next: u8) -> Result<(u8, usize), Event> {
+    const MOST_HEADERS: usize = 4;
+    let mut skipped = 0_usize;
+    for _ in 0..MOST_HEADERS {
+        if !is_extension(next) {
+            break;
+        }
+        let extension = read::<Extension>(ctx, first + skipped).ok_or(Event::PassIcmpError)?;
+        next = extension.next;
+        skipped += (usize::from(extension.units) + 1) * 8;
+        if skipped > icmp::QUOTED_EXTENSION_BYTES {
+            return Err(Event::PassIcmpError);
+        }
+    }
+    if next == FRAGMENT {
+        let fragment = read::<Fragment>(ctx, first + skipped).ok_or(Event::PassIcmpError)?;
+        if !Part::from_v6(fragment.part).has_header() {
+            return Err(Event::PassIcmpError);
+        }
+        next = fragment.next;
+        skipped += size_of::<Fragment>();
+    }
+    Ok((next, Ipv6Hdr::LEN + skipped))
 }

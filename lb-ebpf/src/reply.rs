@@ -43,6 +43,37 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
         None => known.state,
     };
     let age_ns = now_ns.saturating_sub(known.last_seen_ns);
+    way_to(work, known);
+    if state != known.state || age_ns >= REFRESH_NS {
+        work.state = state;
+        note(found, now_ns);
+    }
+    Ok(Event::Replied)
+}
+
+/// The way of an ICMP error about a packet that was translated, to its client. Noted nowhere.
+#[inline(always)]
+pub(crate) fn way_of_error(work: &mut Work) -> Result<(), Event> {
+    if !ports::is_nat_port(work.packet.key.destination_port_be) {
+        return Err(Event::PassIcmpError);
+    }
+    let found = REPLIES.get_ptr_mut(&work.packet.key).ok_or(Event::PassIcmpError)?;
+    // SAFETY: as in `to_client`.
+    let known = unsafe { &*found.cast_const() };
+    work.listener = known.listener;
+    let settings = SETTINGS.get(0).ok_or(Event::DropInternal)?;
+    let backend = BACKENDS.get(known.backend.id()).ok_or(Event::DropInternal)?;
+    let alive = rules::in_time(known.state, known.last_seen_ns, settings, clock::now_ns());
+    if !alive || !backend.honours_flow(known.backend) {
+        return Err(Event::PassIcmpError);
+    }
+    way_to(work, known);
+    Ok(())
+}
+
+/// The way to the client, and what the backend's packet becomes.
+#[inline(always)]
+fn way_to(work: &mut Work, known: &Reply) {
     work.backend = known.backend;
     work.hop = known.hop;
     work.translated = 1;
@@ -50,11 +81,6 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
     work.to.destination = known.client.source;
     work.to.source_port_be = known.client.destination_port_be;
     work.to.destination_port_be = known.client.source_port_be;
-    if state != known.state || age_ns >= REFRESH_NS {
-        work.state = state;
-        note(found, now_ns);
-    }
-    Ok(Event::Replied)
 }
 
 /// Answers are noted this often: the shortest refresh step of a pin.

@@ -23,13 +23,13 @@ const DF: [u8; 2] = [0x40, 0];
 
 const RESET_LEN: u16 = TcpHeader::LEN as u16;
 
-/// Turns the packet into a reset to its sender: [`Event::ResetSent`]. A reset is not answered by one, nor are packets
-/// with IP options or extension headers.
+/// Turns the packet into a reset to its sender: [`Event::ResetSent`]. A reset is not answered by one, nor are fragments,
+/// and packets with IP options or extension headers.
 #[inline(never)]
 pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> {
     let Some(flags) = packet.tcp else { return Err(Event::DropGone) };
     let ip_len = if packet.v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
-    if flags.rst() || packet.l4 - packet.l3 != ip_len {
+    if flags.rst() || packet.l4 - packet.l3 != ip_len || !packet.part.is_whole() {
         return Err(Event::DropGone);
     }
     let tcp = read::<TcpHeader>(ctx, packet.l4).ok_or(Event::DropInternal)?;
@@ -55,7 +55,7 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> 
 }
 
 #[inline(always)]
-fn swap_macs(ctx: &XdpContext) -> Option<()> {
+pub(crate) fn swap_macs(ctx: &XdpContext) -> Option<()> {
     let old = read::<EthHdr>(ctx, 0)?;
     write(ctx, 0, EthHdr { dst_addr: old.src_addr, src_addr: old.dst_addr, ..old })
 }

@@ -33,8 +33,8 @@ pub(crate) fn rewrite(ctx: &XdpContext, work: &Work) -> Result<(), Event> {
         ipv4(ctx, packet, to)?;
     }
     match to {
-        Some(to) => transport(ctx, packet, to),
-        None => Ok(()),
+        Some(to) if packet.part.has_header() => transport(ctx, packet, to),
+        Some(_) | None => Ok(()),
     }
 }
 

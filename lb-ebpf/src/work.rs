@@ -2,10 +2,11 @@
 
 use lb_common::{
     address::Address,
-    layout::{BackendRef, Flow, FlowKey, Hop, Pin, PinKey, Reply},
+    layout::{BackendRef, Datagram, Flow, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
 };
 
 use crate::{
+    icmp::Quoted,
     maps::WORK,
     parse::{Options, Packet},
     rewrite::Endpoints,
@@ -17,6 +18,8 @@ pub(crate) struct Work {
     pub(crate) packet: Packet,
     /// Its IPv4 options, while they are looked at.
     pub(crate) options: Options,
+    /// The packet that it is about, of an ICMP error.
+    pub(crate) quoted: Quoted,
     /// Its client: who sent it or, of an answer, who gets it.
     pub(crate) client: Address,
     /// Row of its listener; 0: none.
@@ -41,6 +44,8 @@ pub(crate) struct Work {
     pub(crate) flow: Flow,
     pub(crate) reply_key: FlowKey,
     pub(crate) reply: Reply,
+    pub(crate) fragment_key: FragmentKey,
+    pub(crate) datagram: Datagram,
 }
 
 /// This packet's room.

@@ -6,9 +6,11 @@ use std::mem::size_of;
 
 use lb_common::{
     address::Address,
+    fragment,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta,
-        NAT_SOURCES, Name, Pin, PinKey, Pool, Reply, ScopeTimes, Vip, VipKey,
+        Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
+        ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool, Reply,
+        ScopeTimes, Vip, VipKey,
     },
     maps, select,
 };
@@ -69,13 +71,14 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// a listener has a row and, while a reload gives it a new one, two scopes.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 13] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 14] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
         (maps::PINS, pins),
         (maps::FLOWS, flows),
         (maps::REPLIES, flows),
+        (maps::FRAGMENTS, fragment::DATAGRAMS),
         (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
         (maps::VIPS, listeners),
         (maps::OWN, listeners.saturating_add(sources)),
@@ -100,8 +103,9 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::PINS => hash::<PinKey, Pin>(map, entries),
             maps::FLOWS => hash::<FlowKey, Flow>(map, entries),
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
+            maps::FRAGMENTS => hash::<FragmentKey, Datagram>(map, entries),
             maps::VIPS => hash::<VipKey, Vip>(map, entries),
-            maps::OWN => hash::<Address, u8>(map, entries),
+            maps::OWN => hash::<Address, Own>(map, entries),
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
             maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
             maps::SWEEP_LIVES => array(map, entries, size_of::<Lives>(), 1),

@@ -17,6 +17,8 @@ use crate::config::{self, Config, OnDown};
 pub struct Model {
     /// Idle times of flows.
     pub settings: Settings,
+    /// Are echo requests to listeners' addresses answered?
+    pub echo: bool,
     /// Pools, in the order of the file.
     pub pools: Vec<Pool>,
     /// Listeners, in the order of the file.
@@ -112,6 +114,7 @@ impl Model {
                 tcp_time_wait_ns: nanoseconds(timeouts.tcp_time_wait),
                 stateless_ns: nanoseconds(timeouts.udp),
             },
+            echo: config.agent.echo,
             pools: config.pools.iter().map(pool).collect(),
             listeners: config.listeners.iter().map(listener).collect(),
         }

@@ -52,6 +52,49 @@ pub fn curl(clients: &Namespace, from: IpAddr, to: SocketAddr, requests: u32) ->
     answers
 }
 
+/// One request with curl from a client's address, to an end within `seconds`: the status and how
+/// many bytes were received and sent, the body of the request being so long. `None`: it came to
+/// no end.
+///
+/// # Panics
+///
+/// When curl cannot be run.
+#[must_use]
+pub fn transfer(
+    clients: &Namespace,
+    from: IpAddr,
+    url: &str,
+    body: usize,
+    seconds: u8,
+) -> Option<(u16, usize, usize)> {
+    let mut command = clients.command("curl");
+    command.args(["--silent", "--globoff", "--noproxy", "*", "--max-time", &seconds.to_string()]);
+    command.args(["--interface", &from.to_string(), "--output", "/dev/null"]);
+    command.args(["--write-out", "%{http_code} %{size_download} %{size_upload}"]);
+    if body > 0 {
+        // Nothing is waited for before the body.
+        command.args(["--header", "Expect:", "--data-binary", "@-"]);
+    }
+    let mut child = command
+        .arg(url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("curl runs");
+    let mut input = child.stdin.take().expect("curl's input");
+    // It reads all of it before it sends any.
+    input.write_all(&vec![b'y'; body]).expect("curl reads");
+    drop(input);
+    let output = child.wait_with_output().expect("curl ends");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut words = text.split(' ');
+    let mut word = || words.next().unwrap_or_else(|| panic!("curl printed: {text}"));
+    let status = word().parse().expect("a status");
+    let [received, sent] = [word(), word()].map(|word| word.parse().expect("a number"));
+    output.status.success().then_some((status, received, sent))
+}
+
 /// `curl` from each of these addresses, a few at a time, in the order given.
 ///
 /// # Panics
@@ -191,7 +234,7 @@ pub fn udp(clients: &Namespace, from: IpAddr, to: SocketAddr) -> UdpSocket {
 pub fn ask_udp(socket: &UdpSocket, payload: &str) -> io::Result<String> {
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     socket.send(payload.as_bytes())?;
-    let mut bytes = [0; 2048];
+    let mut bytes = vec![0; 65_536];
     let length = socket.recv(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
     match text.split_once(' ') {

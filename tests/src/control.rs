@@ -46,6 +46,7 @@ pub fn config(pools: Vec<Pool>, listeners: Vec<Listener>) -> Config {
             bpffs: "/sys/fs/bpf/holdfast".into(),
             state: "/var/lib/holdfast".into(),
             manage_addresses: false,
+            echo: true,
             packet_events: false,
             flow_timeouts: FlowTimeouts {
                 tcp_established: Duration::from_mins(124),

@@ -13,6 +13,8 @@ pub mod mount;
 pub mod netns;
 pub mod outcome;
 pub mod packet;
+pub mod ping;
+pub mod routers;
 pub mod servers;
 pub mod site;
 pub mod topology;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use lb_common::event::{Event, EventKind};
 
-use crate::packet::{Parsed, parse};
+use crate::packet::{Parsed, icmp, ip, parse, sum};
 
 /// What the program did with the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,29 @@ impl Outcome {
         parse(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
+    fn check_sent(&self, sent: &[u8]) {
+        let of = describe(sent);
+        let (before, sums_before) =
+            sums(sent).unwrap_or_else(|error| panic!("garbage forwarded ({error}): {sent:02x?}"));
+        let (after, sums_after) =
+            sums(&self.bytes).unwrap_or_else(|error| panic!("garbage sent ({error}): {self}"));
+        assert!(after.sum_right || !before.sum_right, "IP checksum: {self}, of {of}");
+        for (after, before) in sums_after.into_iter().zip(sums_before) {
+            assert!(after || !before, "TCP, UDP or ICMP checksum: {self}, of {of}");
+        }
+        assert!(after.ip.ttl > 0, "TTL 0 sent: {self}, of {of}");
+    }
+
+    /// The IP packet sent.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    #[must_use]
+    pub fn ip(&self) -> ip::Ip {
+        ip::parse(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self}")).ip
+    }
+
     /// What must hold of every packet, whatever it was.
     ///
     /// One fate is counted and agrees with the verdict; what is passed up is unchanged; what is
@@ -113,21 +136,27 @@ impl Outcome {
             EventKind::Passed => {
                 assert_eq!(self.bytes, sent, "passed up, and changed: {self}");
             }
-            EventKind::Sent => {
-                let before = parse(sent)
-                    .unwrap_or_else(|error| panic!("garbage forwarded ({error}): {sent:02x?}"));
-                let after = self.parsed();
-                let of = describe(sent);
-                assert!(after.ip_sum_right || !before.ip_sum_right, "IP checksum: {self}, of {of}");
-                assert!(
-                    after.transport_sum_right || !before.transport_sum_right,
-                    "TCP or UDP checksum: {self}, of {of}"
-                );
-                assert!(after.frame.ttl > 0, "TTL 0 sent: {self}, of {of}");
-            }
+            EventKind::Sent => self.check_sent(sent),
             EventKind::Dropped | EventKind::Noted => {}
         }
     }
+}
+
+/// Which checksums of a packet are right: of what lies below its payload, and of that, or of the
+/// header in it. The error says why it is none to be sent.
+fn sums(bytes: &[u8]) -> Result<(ip::ParsedIp, [bool; 2]), String> {
+    let whole = ip::parse(bytes)?;
+    let ip = &whole.ip;
+    let inside = match ip.protocol {
+        6 | 17 if ip.is_fragment() => [true, true],
+        6 | 17 => [parse(bytes)?.transport_sum_right, true],
+        _ => {
+            let icmp::ParsedMessage { message, sum_right } = icmp::parse(ip)?;
+            let quoted = message.body.get(..20).filter(|header| header[0] == 0x45);
+            [sum_right, quoted.is_none_or(|header| sum::internet(&[header]) == 0)]
+        }
+    };
+    Ok((whole, inside))
 }
 
 impl fmt::Display for Outcome {
@@ -148,6 +177,9 @@ pub fn describe(bytes: &[u8]) -> String {
             };
             format!("{}{sums}", parsed.frame)
         }
-        Err(error) => format!("{} bytes ({error}): {bytes:02x?}", bytes.len()),
+        Err(error) => {
+            let ip = ip::parse(bytes).map_or_else(|error| error, |parsed| parsed.ip.to_string());
+            format!("{} bytes ({error}, {ip}): {bytes:02x?}", bytes.len())
+        }
     }
 }

@@ -16,7 +16,11 @@ use std::{
 
 use crate::{cleanup, netns::Namespace, topology::Lab, wait};
 
-/// A real web server. It answers every request with its name, a space and the request's target.
+/// What `/large` has.
+pub const LARGE: usize = 2 << 20;
+
+/// A real web server. It answers every request with its name, a space and the request's target;
+/// but `/large` with [`LARGE`] bytes, and `/sink` only after it has all of the request's body.
 #[derive(Debug)]
 pub struct Nginx {
     namespace: Namespace,
@@ -40,6 +44,10 @@ impl Nginx {
             write!(listen, "listen {port} backlog=1024; listen [::]:{port} backlog=1024;")
                 .expect("memory");
         }
+        let port = *ports.first().expect("a port");
+        let large = prefix.join("large");
+        fs::write(&large, vec![b'x'; LARGE]).expect("a large file");
+        let large = large.display();
         let configuration = format!(
             "daemon off; master_process off; pid nginx.pid; error_log error.log;
 events {{ worker_connections 2048; }}
@@ -49,12 +57,20 @@ http {{
     keepalive_requests 10000000;
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{ {listen} return 200 \"{name} $request_uri\\n\"; }}
+    server {{
+        {listen}
+        location / {{ return 200 \"{name} $request_uri\\n\"; }}
+        location = /large {{ alias {large}; }}
+        location = /sink {{
+            client_max_body_size 64m;
+            proxy_pass_request_body off; proxy_set_header Content-Length \"\";
+            proxy_pass http://127.0.0.1:{port}/;
+        }}
+    }}
 }}
 "
         );
         fs::write(prefix.join("nginx.conf"), configuration).expect("nginx.conf");
-        let port = *ports.first().expect("a port");
         let namespace = lab.backends[index].clone();
         let mut server = Self { namespace, prefix, port, child: None };
         server.start_again();
@@ -133,7 +149,7 @@ impl Echo {
 
 fn echo(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
     socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
-    let mut bytes = [0; 2048];
+    let mut bytes = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         let Ok((length, client)) = socket.recv_from(&mut bytes) else { continue };
         let mut answer = format!("{name} ").into_bytes();

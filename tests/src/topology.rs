@@ -175,8 +175,18 @@ impl Lab {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Which network it is.
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What a further namespace of the lab is called.
+    pub(crate) fn name_of(&self, what: &str) -> String {
+        format!("{}-{what}", self.stem.as_str())
+    }
+
     /// Connects an interface to the switch.
-    fn plug(&self, namespace: &Namespace, interface: &str, port: &str) {
+    pub(crate) fn plug(&self, namespace: &Namespace, interface: &str, port: &str) {
         join((namespace, interface), (&self.switch, port));
         self.switch.ip(&format!("link set {port} master br0"));
     }
@@ -291,7 +301,7 @@ impl Lab {
     /// When a step fails.
     #[must_use]
     pub fn between_clients_and_balancer(&self) -> Namespace {
-        let between = Namespace::new(&format!("{}-between", self.stem.as_str()));
+        let between = Namespace::new(&self.name_of("between"));
         // Its own kernel has nothing to say on these wires.
         between.sysctl("ipv6/conf/default/disable_ipv6", "1");
         let clients =

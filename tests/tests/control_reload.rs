@@ -249,7 +249,7 @@ fn own_addresses_follow_listeners_and_sources() {
     scenario.expect_of("own", "own 10.0.0.254 203.0.113.11 2001:db8::10");
     let log = scenario.log();
     let at = |what: &str| log.iter().position(|line| line.starts_with(what)).expect(what);
-    assert!(at("add_own 203.0.113.11") < at("set_vip"), "{log:?}");
+    assert!(at("set_own 203.0.113.11") < at("set_vip"), "{log:?}");
     assert!(at("remove_vip") < at("remove_own 203.0.113.10"), "{log:?}");
 }
 

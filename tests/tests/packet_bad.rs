@@ -9,7 +9,7 @@ use lb_common::{
 use tests::{
     bench::site::{WAYS, client, site, tcp, udp, vip},
     bench::{Bench, NAT_SOURCE_V4, NAT_SOURCE_V6, socket},
-    packet::{ACK, FIN, Frame, PSH, QINQ, RST, SYN, VLAN, fix_ip_checksum},
+    packet::{ACK, FIN, Frame, PSH, QINQ, RST, SYN, VLAN, fix_ip_checksum, icmp::as_ip},
 };
 
 /// A valid packet, changed; the IPv4 header's checksum is mended.
@@ -340,27 +340,31 @@ fn ipv4_addresses_in_ipv6_headers_are_on_no_wire() {
     check(&mut bench, "::ffff:192.0.2.1", "::ffff:203.0.113.10");
 }
 
+/// Of datagrams for nobody here. What becomes of others: see `packet_fragment`.
 #[test]
-fn fragments_go_up() {
+fn fragments_of_others_go_up() {
     let mut bench = site();
-    for packet in valid(false) {
-        let at = packet.l3() + 6;
-        // First, middle, last; with and without "don't fragment".
-        for frags in [0x2000, 0x2001, 0x0001, 0x1fff, 0x6000, 0x4001] {
-            check(&mut bench, &packet, put16(at, frags), Event::PassFragment);
+    for mut packet in all() {
+        packet.destination =
+            if packet.v6() { socket("[2001:db8::99]:80") } else { socket("203.0.113.99:80") };
+        let whole = as_ip(&packet.payload(&[7; 80]));
+        let [first, middle, last] = whole.fragments(7, 40).try_into().expect("three fragments");
+        for (one, want) in [
+            (first, Event::PassNoListener),
+            (middle, Event::PassFragment),
+            (last, Event::PassFragment),
+        ] {
+            assert_eq!(bench.run(&one.build()).events(), [want], "{one}");
         }
-        // The reserved bit says nothing.
-        let mut bytes = packet.build();
-        put16(at, 0x8000)(&mut bytes);
-        fix_ip_checksum(&mut bytes, packet.l3());
-        assert_eq!(bench.run(&bytes).fate(), Event::Forwarded, "{packet}");
-        bench.forget_flows();
-        bench.forget_replies();
-        bench.forget_pins();
     }
-    for packet in valid(true) {
-        for chain in [&[(44, 8)][..], &[(0, 8), (44, 8)], &[(60, 8), (43, 24), (44, 8)]] {
-            check(&mut bench, &packet.clone().extensions(chain), |_| {}, Event::PassFragment);
+    assert!(bench.datagrams().is_empty(), "of others, remembered");
+    // The reserved bit, and that a packet is not to be fragmented, say nothing.
+    for packet in valid(false) {
+        for flags in [0x8000, 0x4000, 0xc000] {
+            let mut bytes = packet.build();
+            put16(packet.l3() + 6, flags)(&mut bytes);
+            fix_ip_checksum(&mut bytes, packet.l3());
+            assert_eq!(bench.run(&bytes).fate(), Event::Forwarded, "{packet}");
         }
     }
 }
@@ -414,8 +418,9 @@ fn a_chain_that_ends_in_what_is_not_carried() {
     }
 }
 
+/// What becomes of others: see `packet_icmp`.
 #[test]
-fn icmp_errors_go_up() {
+fn icmp_errors_about_nothing_go_up() {
     let mut bench = site();
     for packet in valid(false) {
         let (proto, l4) = (packet.l3() + 9, packet.l4());

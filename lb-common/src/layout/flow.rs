@@ -45,6 +45,9 @@ pod! {
 }
 
 impl FlowKey {
+    /// All zero: of a packet that is not translated.
+    pub const NO_ADDRESS: Address = Address { words_be: [0; 4] };
+
     /// The same flow seen from the other end.
     #[inline(always)]
     #[must_use]

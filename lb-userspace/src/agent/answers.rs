@@ -86,7 +86,7 @@ fn count(counters: &ListenerCounters, event: lb_common::event::Event) -> u64 {
 }
 
 fn listener(status: &ListenerStatus) -> wire::Listener {
-    use lb_common::event::Event::{Forwarded, Replied};
+    use lb_common::event::Event::{Forwarded, IcmpForwarded, IcmpReplied, Replied};
     let counters = &status.counters;
     let events: &[u64; EVENTS] = &counters.events;
     wire::Listener {
@@ -95,9 +95,9 @@ fn listener(status: &ListenerStatus) -> wire::Listener {
         address: status.listener.address,
         pool: status.pool.clone(),
         persistence: status.listener.persistence.as_ref().map(wire::Persistence::from),
-        packets_in: count(counters, Forwarded),
+        packets_in: count(counters, Forwarded) + count(counters, IcmpForwarded),
         bytes_in: counters.bytes_in,
-        packets_out: count(counters, Replied),
+        packets_out: count(counters, Replied) + count(counters, IcmpReplied),
         bytes_out: counters.bytes_out,
         events: wire::events_by_name(events),
         error: None,

@@ -121,6 +121,7 @@ pub(super) fn sample_config() -> config::Config {
             bpffs: "/sys/fs/bpf/holdfast".into(),
             state: "/var/lib/holdfast".into(),
             manage_addresses: true,
+            echo: true,
             packet_events: false,
             flow_timeouts: config::FlowTimeouts::default(),
         },

@@ -36,6 +36,7 @@ pub(super) fn agent(root: &mut Table<'_>) -> Read<Agent> {
         let bpffs = path("bpffs", "/sys/fs/bpf/holdfast", LONGEST_PATH);
         let state = path("state", "/var/lib/holdfast", LONGEST_PATH);
         let manage_addresses = table.or("manage_addresses", true, Value::flag);
+        let echo = table.or("echo", true, Value::flag);
         let packet_events = table.or("packet_events", false, Value::flag);
         let flow_timeouts = table.or("flow_timeouts", FlowTimeouts::default(), flow_timeouts);
         Ok(Agent {
@@ -45,6 +46,7 @@ pub(super) fn agent(root: &mut Table<'_>) -> Read<Agent> {
             bpffs: bpffs?,
             state: state?,
             manage_addresses: manage_addresses?,
+            echo: echo?,
             packet_events: packet_events?,
             flow_timeouts: flow_timeouts?,
         })

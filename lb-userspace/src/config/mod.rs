@@ -55,6 +55,9 @@ pub struct Agent {
     pub state: PathBuf,
     /// Put listener addresses on the interface and take them off again. Default true.
     pub manage_addresses: bool,
+    /// Answer echo requests to listener addresses in the data path. Default true; else they are
+    /// the kernel's.
+    pub echo: bool,
     /// Log the data path's debug events (aya-log). Default false: no cost.
     pub packet_events: bool,
     /// When an idle flow is forgotten.

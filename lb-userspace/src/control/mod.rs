@@ -9,6 +9,7 @@ mod error;
 pub mod facts;
 pub mod ids;
 pub mod lives;
+mod own;
 pub mod plan;
 pub mod reconcile;
 pub mod snapshot;

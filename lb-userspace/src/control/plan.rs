@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     address::Address,
-    layout::{Backend, BackendState, Forward, IdentityKey, Kind, Refresh, Settings, Vip, VipKey},
+    layout::{
+        Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Settings, Vip, VipKey,
+    },
     pin::refresh_step_ns,
 };
 
@@ -14,6 +16,7 @@ use super::{
     facts::{Facts, Health, Intent, Reach},
     ids::{Full, Ids, key},
     lives::{self, Wish},
+    own,
     snapshot::Snapshot,
 };
 use crate::{
@@ -49,7 +52,7 @@ pub struct Wanted {
     /// All VIPs.
     pub vips: BTreeMap<VipKey, Vip>,
     /// VIPs and NAT sources: no client has such an address.
-    pub own: BTreeSet<Address>,
+    pub own: BTreeMap<Address, Own>,
     /// Pools that have a name.
     pub pools: BTreeMap<u32, WantedPool>,
     /// All records, in service or not.
@@ -77,7 +80,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
             settings: inputs.model.settings,
             identities: BTreeMap::new(),
             vips: BTreeMap::new(),
-            own: BTreeSet::new(),
+            own: BTreeMap::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
         },
@@ -264,12 +267,13 @@ impl Planner<'_> {
     }
 
     fn own(&mut self) {
-        let vips = self.wanted.vips.keys().map(|key| key.address);
         let serving = self.wanted.backends.values().filter(|record| lives::in_service(record));
         let sources = serving.flat_map(|record| {
             record.nat_sources.iter().take(record.nat_source_count as usize).copied()
         });
-        self.wanted.own = vips.chain(sources).collect();
+        let sources = sources.map(|source| (source, Own::default()));
+        self.wanted.own =
+            sources.chain(own::of_listeners(self.inputs.model.echo, &self.wanted)).collect();
     }
 
     /// A row of counters; when none is free, that of a listener on its way out.

@@ -230,20 +230,22 @@ impl<M: LbMaps> Run<'_, M> {
     }
 
     fn own(&mut self) -> Result<(), ApplyError> {
-        for address in &self.wanted.own {
-            if self.there.own.contains(address) {
+        for (address, own) in &self.wanted.own {
+            if self.there.own.get(address) == Some(own) {
                 continue;
             }
             let name = || format!("own address {}", IpAddr::from(*address));
-            self.maps.add_own(address).map_err(at(name))?;
-            self.there.own.insert(*address);
+            self.maps.set_own(address, own).map_err(at(name))?;
+            self.there.own.insert(*address, *own);
             self.done.writes += 1;
         }
         Ok(())
     }
 
     fn remove_own(&mut self) -> Result<(), ApplyError> {
-        let stale: Vec<Address> = self.there.own.difference(&self.wanted.own).copied().collect();
+        let wanted = &self.wanted.own;
+        let stale = self.there.own.keys().filter(|address| !wanted.contains_key(*address));
+        let stale: Vec<Address> = stale.copied().collect();
         for address in stale {
             let name = || format!("own address {}", IpAddr::from(address));
             self.maps.remove_own(&address).map_err(at(name))?;

@@ -2,11 +2,11 @@
 //!
 //! Owns reading them back. Pins, flows and Maglev tables are not among them: too large.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lb_common::{
     address::Address,
-    layout::{Backend, IdentityKey, Kind, Meta, Pool, Settings, Vip, VipKey},
+    layout::{Backend, IdentityKey, Kind, Meta, Own, Pool, Settings, Vip, VipKey},
 };
 
 use crate::maps::{LbMaps, MapError};
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// `VIPS`.
     pub vips: BTreeMap<VipKey, Vip>,
     /// `OWN`.
-    pub own: BTreeSet<Address>,
+    pub own: BTreeMap<Address, Own>,
     /// Rows of `POOLS` that have a name.
     pub pools: BTreeMap<u32, Pool>,
     /// Rows of `BACKENDS` that were ever used.

@@ -57,7 +57,8 @@ pub fn dump(maps: &impl LbMaps) -> Result<String, MapError> {
 
 /// The set of own addresses, in one line; none when it is empty.
 fn own(maps: &impl LbMaps) -> Result<Option<String>, MapError> {
-    let mut own: Vec<_> = maps.own()?.into_iter().map(IpAddr::from).collect();
+    let mut own: Vec<_> =
+        maps.own()?.into_iter().map(|(address, _)| IpAddr::from(address)).collect();
     own.sort_unstable();
     let words: Vec<String> = own.iter().map(ToString::to_string).collect();
     Ok((!words.is_empty()).then(|| format!("own {}", words.join(" "))))

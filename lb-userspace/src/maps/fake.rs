@@ -16,7 +16,7 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, BackendCounters, BackendRef, BackendState, Flow, FlowKey, IdentityKey,
-        ListenerCounters, Lives, Meta, Name, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
+        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
         Settings, SweepRules, Vip, VipKey,
     },
     sweep::{self, Verdict},
@@ -38,7 +38,7 @@ pub struct FakeMaps {
     /// `VIPS`.
     pub vips: BTreeMap<VipKey, Vip>,
     /// `OWN`.
-    pub own: BTreeSet<Address>,
+    pub own: BTreeMap<Address, Own>,
     /// `POOLS`.
     pub pools: BTreeMap<u32, Pool>,
     /// `TABLES`, by table.
@@ -206,13 +206,13 @@ impl LbMaps for FakeMaps {
         Ok(())
     }
 
-    fn own(&self) -> Result<Vec<Address>, MapError> {
-        Ok(self.own.iter().copied().collect())
+    fn own(&self) -> Result<Vec<(Address, Own)>, MapError> {
+        Ok(self.own.iter().map(|(address, own)| (*address, *own)).collect())
     }
 
-    fn add_own(&mut self, address: &Address) -> Result<(), MapError> {
-        self.change("OWN", format!("add_own {}", IpAddr::from(*address)))?;
-        self.own.insert(*address);
+    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError> {
+        self.change("OWN", format!("set_own {}", IpAddr::from(*address)))?;
+        self.own.insert(*address, *own);
         Ok(())
     }
 

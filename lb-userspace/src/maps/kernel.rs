@@ -14,7 +14,7 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
@@ -34,7 +34,7 @@ use super::{
 /// The maps of an instance that is loaded.
 pub struct KernelMaps {
     vips: HashMap<MapData, VipKey, Vip>,
-    own: HashMap<MapData, Address, u8>,
+    own: HashMap<MapData, Address, Own>,
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
     backends: Large<u32, Backend>,
@@ -169,13 +169,13 @@ impl LbMaps for KernelMaps {
         remove(&mut self.vips, VIPS, key)
     }
 
-    fn own(&self) -> Result<Vec<Address>, MapError> {
-        let all: Result<_, _> = self.own.keys().collect();
+    fn own(&self) -> Result<Vec<(Address, Own)>, MapError> {
+        let all: Result<_, _> = self.own.iter().collect();
         all.map_err(|error| failed("read", OWN, error))
     }
 
-    fn add_own(&mut self, address: &Address) -> Result<(), MapError> {
-        insert(&mut self.own, OWN, address, &0)
+    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError> {
+        insert(&mut self.own, OWN, address, own)
     }
 
     fn remove_own(&mut self, address: &Address) -> Result<(), MapError> {

@@ -11,7 +11,7 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::Verdict,
 };
@@ -79,9 +79,9 @@ pub trait LbMaps {
     fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError>;
 
     /// All own addresses.
-    fn own(&self) -> Result<Vec<Address>, MapError>;
-    /// Adds one.
-    fn add_own(&mut self, address: &Address) -> Result<(), MapError>;
+    fn own(&self) -> Result<Vec<(Address, Own)>, MapError>;
+    /// Adds or replaces one.
+    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError>;
     /// Removes one; no error when it is not there.
     fn remove_own(&mut self, address: &Address) -> Result<(), MapError>;
 

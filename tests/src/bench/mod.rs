@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::{
-    layout::{Backend, Flow, FlowKey, Pin, PinKey, Pool, Reply, Vip, VipKey},
-    maps::{FLOWS, REPLIES},
+    address::Address,
+    layout::{
+        Backend, Datagram, Flow, FlowKey, FragmentKey, Own, Pin, PinKey, Pool, Reply, Vip, VipKey,
+    },
+    maps::{FLOWS, FRAGMENTS, REPLIES},
 };
 use lb_userspace::{
     config::Limits,
@@ -40,6 +43,7 @@ pub struct Bench {
     clock: Array<MapData, u64>,
     now_ns: u64,
     vips: BTreeMap<VipKey, Vip>,
+    own: BTreeMap<Address, Own>,
     pools: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
     counters: Vec<[u64; lb_common::event::EVENTS]>,
@@ -78,6 +82,17 @@ impl Bench {
     pub fn replies(&self) -> BTreeMap<FlowKey, Reply> {
         let map = self.open::<FlowKey, Reply>(REPLIES);
         map.iter().collect::<Result<_, _>>().expect("replies read")
+    }
+
+    /// All datagrams that are remembered.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn datagrams(&self) -> BTreeMap<FragmentKey, Datagram> {
+        let map = self.open::<FragmentKey, Datagram>(FRAGMENTS);
+        map.iter().collect::<Result<_, _>>().expect("datagrams read")
     }
 
     fn scan<K: Ord, V, E: std::fmt::Debug>(

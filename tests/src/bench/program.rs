@@ -99,6 +99,7 @@ impl Bench {
             clock,
             now_ns: 0,
             vips: BTreeMap::new(),
+            own: BTreeMap::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
             counters: vec![[0; lb_common::event::EVENTS]; rows],

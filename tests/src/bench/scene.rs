@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::{
     address::Address,
     hash::Seed,
-    layout::{Backend, BackendState, Forward, Hop, Pool, Protocol, Refresh, Settings, Vip, VipKey},
+    layout::{
+        Backend, BackendState, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh, Settings, Vip,
+        VipKey,
+    },
     pin::refresh_step_ns,
 };
 use lb_userspace::maps::LbMaps as _;
@@ -107,7 +110,7 @@ impl Bench {
         backend.nat_sources[0] = nat_source.into();
         let _new = self.backends.insert(id, backend);
         self.maps.set_backend(id, &backend).expect("backend written");
-        self.maps.add_own(&nat_source.into()).expect("own address written");
+        self.own(nat_source.into(), |_| {});
         id
     }
 
@@ -174,8 +177,36 @@ impl Bench {
         let _new = self.vips.insert(key, vip);
         self.rows.push(listener);
         self.maps.set_vip(&key, &vip).expect("VIP written");
-        self.maps.add_own(&key.address).expect("own address written");
+        self.listens(key, &vip);
         key
+    }
+
+    /// What the agent says of a listener's address; see [`Own`].
+    fn listens(&mut self, key: VipKey, vip: &Vip) {
+        let choice = |vip: &Vip| (vip.scope, vip.pool, vip.client_mask);
+        let same = |other: &VipKey| (other.address, other.protocol) == (key.address, key.protocol);
+        let mut others = self.vips.iter().filter(|(other, _)| same(other));
+        let alike = others.all(|(_, other)| choice(other) == choice(vip));
+        let translated = self.pools[&vip.pool].forward == Forward::Nat.code();
+        let port_be = if alike && vip.scope != 0 && !translated { key.port_be } else { 0 };
+        self.own(key.address, |own| {
+            own.flags |= OWN_ECHO | Own::flag(key.protocol);
+            match Protocol::from_code(key.protocol) {
+                Some(Protocol::Tcp) => own.tcp_port_be = port_be,
+                _ => own.udp_port_be = port_be,
+            }
+        });
+    }
+
+    /// Changes what stands of an own address, if need be a new one.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn own(&mut self, address: Address, change: impl FnOnce(&mut Own)) {
+        let own = self.own.entry(address).or_default();
+        change(own);
+        self.maps.set_own(&address, own).expect("own address written");
     }
 
     /// Changes a listener.

@@ -1,10 +1,13 @@
 //! Packets as a test describes them, their bytes, and back again.
 //!
 //! [`Frame::build`] makes bytes, [`parse`] reads them and says of every checksum whether it is
-//! right. Neither shares code with what is tested.
+//! right; `ip` and `icmp` do so for fragments and for ICMP. Neither shares code with what is tested.
 
 mod build;
+pub mod icmp;
+pub mod ip;
 mod parse;
+mod rest;
 pub mod sum;
 
 use std::{fmt, net::SocketAddr};

@@ -18,6 +18,7 @@ fn defaults() -> Config {
             bpffs: PathBuf::from("/sys/fs/bpf/holdfast"),
             state: PathBuf::from("/var/lib/holdfast"),
             manage_addresses: true,
+            echo: true,
             packet_events: false,
             flow_timeouts: FlowTimeouts {
                 tcp_established: 7440 * second,

@@ -131,7 +131,7 @@ fn unknown_keys() {
             "[agent]",
             "[agent]\nxdpmode = \"auto\"",
             "2:1: agent.xdpmode: unknown key; the nearest known one is \"xdp_mode\"; allowed: \
-             interfaces, xdp_mode, admin, bpffs, state, manage_addresses, packet_events, \
+             interfaces, xdp_mode, admin, bpffs, state, manage_addresses, echo, packet_events, \
              flow_timeouts",
         ),
         (
@@ -188,7 +188,7 @@ fn keys_and_words_of_other_versions() {
             "[agent]",
             "[agent]\nhttp = \"127.0.0.1:9900\"",
             "2:1: agent.http: not in this version; allowed: interfaces, xdp_mode, admin, \
-             bpffs, state, manage_addresses, packet_events, flow_timeouts",
+             bpffs, state, manage_addresses, echo, packet_events, flow_timeouts",
         ),
         (
             "",
