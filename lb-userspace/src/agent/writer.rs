@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{answers, changes, instance::State, keeper::Keeper, network};
+use super::{FACTS, answers, changes, instance::State, keeper::Keeper, network};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
     config,
@@ -85,6 +85,7 @@ impl Writer {
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut look_at = Instant::now();
+        let (mut health, mut reach) = (Vec::new(), Vec::new());
         loop {
             let due = self.keeper.due();
             let apply = due.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
@@ -95,8 +96,13 @@ impl Writer {
                         error!("reload: {error}");
                     }
                 }
-                Some(report) = inputs.health.recv() => self.keeper.hear_health(report),
-                Some(report) = inputs.reach.recv() => self.keeper.hear_reach(report),
+                // All that wait, so that thousands are acted on together.
+                1.. = inputs.health.recv_many(&mut health, FACTS) => {
+                    health.drain(..).for_each(|report| self.keeper.hear_health(report));
+                }
+                1.. = inputs.reach.recv_many(&mut reach, FACTS) => {
+                    reach.drain(..).for_each(|report| self.keeper.hear_reach(report));
+                }
                 // A failure is noted there, and makes the next time.
                 () = sleep_until(apply), if due.is_some() => drop(self.keeper.apply()),
                 () = sleep_until(look_at) => {

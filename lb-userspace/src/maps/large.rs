@@ -60,6 +60,25 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         Ok(found)
     }
 
+    /// Everything in it.
+    pub(super) fn all(&self) -> Result<Batch<K, V>, MapError> {
+        let mut cursor = Cursor::default();
+        let mut all = Vec::new();
+        while !cursor.done {
+            all.extend(self.scan(&mut cursor)?);
+        }
+        Ok(all)
+    }
+
+    /// Writes entries; on an error some may have been written.
+    pub(super) fn write_entries(&self, entries: &[(K, V)]) -> Result<(), MapError> {
+        for some in entries.chunks(BATCH as usize) {
+            let (keys, values): (Vec<K>, Vec<V>) = some.iter().copied().unzip();
+            self.write(&keys, &values)?;
+        }
+        Ok(())
+    }
+
     /// Writes entries; on an error some may have been written.
     pub(super) fn write(&self, keys: &[K], values: &[V]) -> Result<(), MapError> {
         batch::update(self.fd(), keys, values).map_err(failed_io("write", self.name))
