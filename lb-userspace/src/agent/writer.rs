@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep_until},
 };
 use tracing::{debug, error, info, warn};
@@ -24,6 +25,8 @@ use crate::{
     loader::Loaded,
     maps::kernel::KernelMaps,
     net::{
+        self,
+        addresses::Changes,
         reach::targets,
         watch::{Wanted, Watch},
     },
@@ -67,6 +70,8 @@ pub(super) struct Writer {
     pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
     /// When entries are counted and reclaimed.
     pub(super) sweeps: Sweeps,
+    /// Listener addresses that are being put on interfaces.
+    pub(super) placing: Option<JoinHandle<Result<Changes, net::Error>>>,
 }
 
 /// What the writer hears.
@@ -110,17 +115,32 @@ impl Writer {
                     let agent = &self.keeper.controller.config().agent;
                     network::look_after(&mut self.loaded, agent, &self.netlink, &mut self.interfaces)
                         .await;
-                    self.place_addresses().await;
+                    // Not while it is waited for: facts and commands come meanwhile.
+                    if self.placing.is_none() {
+                        self.placing = Some(tokio::spawn(self.place()));
+                    }
                 }
+                Some(outcome) = ended(&mut self.placing) => self.placed(outcome),
                 () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.keeper.controller),
             }
         }
     }
 
-    async fn place_addresses(&mut self) {
+    fn place(&self) -> impl Future<Output = Result<Changes, net::Error>> + Send + 'static {
+        network::placing(&self.netlink, self.keeper.controller.config(), &self.state)
+    }
+
+    fn placed(&mut self, outcome: Result<Result<Changes, net::Error>, JoinError>) {
+        self.placing = None;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                error!("listener addresses: {error}");
+                return;
+            }
+        };
         let before = self.state.addresses.clone();
-        network::place_addresses(&self.netlink, self.keeper.controller.config(), &mut self.state)
-            .await;
+        network::placed(outcome, &mut self.state);
         if self.state.addresses != before {
             self.save();
         }
@@ -288,12 +308,24 @@ impl Writer {
         self.state
             .intents
             .retain(|name, _| self.keeper.controller.facts().intent.contains_key(name));
-        self.place_addresses().await;
+        if let Some(outcome) = ended(&mut self.placing).await {
+            self.placed(outcome);
+        }
+        let placed = self.place().await;
+        self.placed(Ok(placed));
         self.save();
         Ok(wire::Reloaded {
             config: self.config_path.display().to_string(),
             changes: changes::describe(&old, &config),
         })
+    }
+}
+
+/// What a task ended with; `None` where there is none.
+async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, JoinError>> {
+    match task {
+        Some(task) => Some(task.await),
+        None => None,
     }
 }
 
