@@ -2,24 +2,28 @@
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, MapError as AyaError},
+    maps::{Array, Map, MapData, MapError as AyaError},
 };
 use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
+    fingerprint,
+    hash::Seed,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey, VipLine,
+        VipRow,
     },
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
         RECLAIM, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
-        SWEEP_SCOPES, TABLES, VIPS,
+        SWEEP_SCOPES, TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
     sweep::Verdict,
@@ -29,12 +33,15 @@ use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
     large::{Large, failed, failed_io},
     per_cpu::PerCpu,
+    vip_index::VipIndex,
     walk,
 };
 
 /// The maps of an instance that is loaded.
 pub struct KernelMaps {
-    vips: HashMap<MapData, VipKey, Vip>,
+    vips: Large<u32, VipRow>,
+    vip_lines: Large<u32, VipLine>,
+    vip_index: VipIndex,
     own: Large<Address, Own>,
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
@@ -54,11 +61,26 @@ pub struct KernelMaps {
     sweeping: Option<(&'static str, File)>,
 }
 
+/// What an instance's maps were made with.
+pub fn meta(directory: &Path) -> Result<Meta, MapError> {
+    row(&open(directory, META, Map::Array)?, META, 0)
+}
+
 impl KernelMaps {
-    /// Opens the maps that are pinned in `directory`.
-    pub fn open(directory: &Path) -> Result<Self, MapError> {
+    /// Opens the maps that are pinned in `directory`; `seed` is the program's.
+    pub fn open(directory: &Path, seed: Seed) -> Result<Self, MapError> {
+        let vips = Large::<u32, VipRow>::open(directory, VIPS)?;
+        let vip_lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?;
+        let rows: Vec<_> = vips.all()?.into_iter().skip(1).map(|row| row.key).collect();
+        let (vip_index, changes) =
+            VipIndex::restore(&fingerprint::keys(seed), vip_lines.all()?, &rows);
+        for change in changes {
+            vip_lines.write(&[change.line], &[change.value])?;
+        }
         Ok(Self {
-            vips: open(directory, VIPS, Map::HashMap)?,
+            vips,
+            vip_lines,
+            vip_index,
             own: Large::open(directory, OWN)?,
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
@@ -103,36 +125,6 @@ fn set_row<V: Pod>(
     array.set(row, value, 0).map_err(|error| failed("write", name, error))
 }
 
-fn entries<K: Pod, V: Pod>(
-    map: &HashMap<MapData, K, V>,
-    name: &'static str,
-) -> Result<Vec<(K, V)>, MapError> {
-    map.iter().collect::<Result<_, _>>().map_err(|error| failed("read", name, error))
-}
-
-fn insert<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    name: &'static str,
-    key: &K,
-    value: &V,
-) -> Result<(), MapError> {
-    map.insert(key, value, 0).map_err(|error| failed("write", name, error))
-}
-
-fn remove<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    name: &'static str,
-    key: &K,
-) -> Result<(), MapError> {
-    match map.remove(key) {
-        Ok(()) | Err(AyaError::KeyNotFound) => Ok(()),
-        Err(error) => match failed("delete from", name, error) {
-            absent if absent.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            other => Err(other),
-        },
-    }
-}
-
 impl LbMaps for KernelMaps {
     fn meta(&self) -> Result<Meta, MapError> {
         row(&self.meta, META, 0)
@@ -147,7 +139,7 @@ impl LbMaps for KernelMaps {
     }
 
     fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError> {
-        self.identities.all()
+        self.identities.entries()
     }
 
     fn set_identities(&mut self, names: &[(IdentityKey, Name)]) -> Result<(), MapError> {
@@ -159,19 +151,34 @@ impl LbMaps for KernelMaps {
     }
 
     fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError> {
-        entries(&self.vips, VIPS)
+        let rows = self.vips.all()?;
+        let vip = |(key, row): (&VipKey, u16)| Some((*key, rows.get(usize::from(row))?.vip));
+        Ok(self.vip_index.rows().filter_map(vip).collect())
     }
 
     fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError> {
-        insert(&mut self.vips, VIPS, key, vip)
+        let full = || failed_io("write", VIPS)(io::ErrorKind::StorageFull.into());
+        let mut row = self.vip_index.free_row();
+        if row.is_none() {
+            self.grace_period()?;
+            self.vip_index.grace_period_passed();
+            row = self.vip_index.free_row();
+        }
+        let row = row.ok_or_else(full)?;
+        self.vips.write(&[row.into()], &[VipRow { key: *key, pad: 0, vip: *vip }])?;
+        let change = self.vip_index.set(key, row).ok_or_else(full)?;
+        self.vip_lines.write(&[change.line], &[change.value])
     }
 
     fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError> {
-        remove(&mut self.vips, VIPS, key)
+        match self.vip_index.remove(key) {
+            Some(change) => self.vip_lines.write(&[change.line], &[change.value]),
+            None => Ok(()),
+        }
     }
 
     fn own(&self) -> Result<Vec<(Address, Own)>, MapError> {
-        self.own.all()
+        self.own.entries()
     }
 
     fn set_own(&mut self, addresses: &[(Address, Own)]) -> Result<(), MapError> {
@@ -256,7 +263,7 @@ impl LbMaps for KernelMaps {
         lives: &[(u32, Lives)],
     ) -> Result<(), MapError> {
         let before: std::collections::BTreeMap<u32, ScopeTimes> =
-            self.sweep_scopes.all()?.into_iter().collect();
+            self.sweep_scopes.entries()?.into_iter().collect();
         let wanted: std::collections::HashSet<u32> = scopes.iter().map(|(id, _)| *id).collect();
         // First those that go, or there might be no room.
         let gone: Vec<u32> = before.keys().filter(|id| !wanted.contains(id)).copied().collect();

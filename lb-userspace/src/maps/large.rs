@@ -48,6 +48,11 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         batch::lookup(self.fd(), from, count).map_err(failed_io("read", self.name))
     }
 
+    /// Every value, by rising index where it is an array.
+    pub(super) fn all(&self) -> Result<Vec<V>, MapError> {
+        Ok(self.entries()?.into_iter().map(|(_, value)| value).collect())
+    }
+
     /// The next entries of a scan.
     pub(super) fn scan(&self, cursor: &mut Cursor) -> Result<Batch<K, V>, MapError> {
         if cursor.done {
@@ -61,7 +66,7 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
     }
 
     /// Everything in it.
-    pub(super) fn all(&self) -> Result<Batch<K, V>, MapError> {
+    pub(super) fn entries(&self) -> Result<Batch<K, V>, MapError> {
         let mut cursor = Cursor::default();
         let mut all = Vec::new();
         while !cursor.done {

@@ -6,6 +6,7 @@ pub mod fake;
 pub mod kernel;
 mod large;
 mod per_cpu;
+mod vip_index;
 pub(crate) mod walk;
 
 use lb_common::{

@@ -101,9 +101,10 @@ pub async fn ensure(
             Err(error) => changes.failed.push(error),
         }
     }
-    let removing = decision.remove.into_iter().map(|old| async move {
-        (old.address, remove(handle, &old, name(old.interface)).await)
-    });
+    let removing = decision
+        .remove
+        .into_iter()
+        .map(|old| async move { (old.address, remove(handle, &old, name(old.interface)).await) });
     let mut removed = stream::iter(removing).buffered(AT_ONCE);
     let mut still_there = BTreeSet::new();
     while let Some((address, outcome)) = removed.next().await {

@@ -1,7 +1,12 @@
 //! Tells the link that an address is here now: gratuitous ARP and unsolicited neighbour
 //! advertisements, so that hosts and switches that had it elsewhere learn at once.
 
-use std::{io, mem, net::IpAddr, os::fd::{AsRawFd as _, OwnedFd}, time::Duration};
+use std::{
+    io, mem,
+    net::IpAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
+    time::Duration,
+};
 
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv6Type, IpNumber,
