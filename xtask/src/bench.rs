@@ -36,7 +36,7 @@ pub(crate) fn l4(workspace: &Workspace, options: &Options) -> anyhow::Result<()>
     if !packages::is_root() {
         bail!("the benchmark needs root: it loads BPF programs and makes network namespaces");
     }
-    setup::ensure(&[Need::Bpf, Need::Traffic])?;
+    setup::ensure(&[Need::Bpf, Need::Bench])?;
     let folder = workspace.target().join("bench");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let program = build(workspace)?;

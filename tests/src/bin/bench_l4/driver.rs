@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, MapData, ProgramArray},
+    maps::{Array, MapData, PerCpuArray, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -45,6 +45,7 @@ pub(crate) struct Driver {
     draw: Array<MapData, Draw>,
     next: Array<MapData, u64>,
     missed: Array<MapData, u64>,
+    arrived: PerCpuArray<MapData, u64>,
     runs: u64,
     // The slots that the drivers call by; they empty when this goes.
     measured: ProgramArray<MapData>,
@@ -71,6 +72,8 @@ impl Driver {
             draw: array(&mut ebpf, "DRAW"),
             next: array(&mut ebpf, "NEXT"),
             missed: array(&mut ebpf, "MISSED"),
+            arrived: PerCpuArray::try_from(ebpf.take_map("ARRIVED").expect("a map"))
+                .expect("an array"),
             ebpf,
             runs: 0,
             measured,
@@ -126,6 +129,11 @@ impl Driver {
         missed
     }
 
+    /// Packets that came to the end of a wire, so far.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived.get(&0, 0).expect("counts").iter().sum()
+    }
+
     /// Is what the drivers write what the traffic says?
     pub(crate) fn check(&mut self, traffic: &Traffic) {
         for number in [0, traffic.draw.flows / 2, traffic.draw.flows - 1] {
@@ -177,6 +185,6 @@ fn thread_time() -> Duration {
 }
 
 /// Of a time below a day.
-pub(crate) fn nanoseconds(time: Duration) -> f64 {
+fn nanoseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
 }

@@ -14,6 +14,7 @@ mod rows;
 mod scene;
 mod stats;
 mod traffic;
+mod veth;
 
 use std::{
     panic::{self, AssertUnwindSafe},

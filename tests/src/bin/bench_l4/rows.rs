@@ -13,6 +13,7 @@ use crate::{
     scene::{FLOW_TABLE, Mode, Scene, Site},
     stats::{Round, Spread, Target},
     traffic::Traffic,
+    veth::{self, Measured, Way},
 };
 
 /// Flows of one client, as a power of two.
@@ -56,30 +57,52 @@ pub(crate) struct Bench<'a> {
 }
 
 /// A number of flows, as a row's name says it, and how it is measured.
-struct Size {
+struct Amount {
     name: &'static str,
     flows: u32,
     tries: u32,
     packets: u32,
 }
 
-const SIZES: [Size; 3] = [
-    Size { name: "1 flow", flows: 1, tries: 3, packets: 30_000 },
-    Size { name: "64k flows", flows: 1 << 16, tries: 3, packets: 1 << 16 },
+const AMOUNTS: [Amount; 3] = [
+    Amount { name: "1 flow", flows: 1, tries: 3, packets: 30_000 },
+    Amount { name: "64k flows", flows: 1 << 16, tries: 3, packets: 1 << 16 },
     // Most of a round is for refreshing all of them.
-    Size { name: "1M flows", flows: MILLION, tries: 1, packets: 1 << 16 },
+    Amount { name: "1M flows", flows: MILLION, tries: 1, packets: 1 << 16 },
+];
+
+/// Two ways, of which one's rate is to be a multiple of the other's.
+struct Compared {
+    ours: Way,
+    theirs: Way,
+    target: Option<Target>,
+}
+
+const PAIRS: [Compared; 4] = [
+    Compared {
+        ours: Way::Holdfast(Mode::Dsr),
+        theirs: Way::Empty,
+        target: Some(Target::AtLeast(0.6)),
+    },
+    Compared { ours: Way::Holdfast(Mode::Nat), theirs: Way::Empty, target: None },
+    Compared { ours: Way::Holdfast(Mode::Dsr), theirs: Way::Forwarding, target: None },
+    Compared {
+        ours: Way::Holdfast(Mode::Nat),
+        theirs: Way::Nftables,
+        target: Some(Target::AtLeast(5.0)),
+    },
 ];
 
 impl Bench<'_> {
     /// Measures all rows that are wanted.
     pub(crate) fn run(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for size in &SIZES {
+        for amount in &AMOUNTS {
             for mode in [Mode::Dsr, Mode::Nat] {
-                rows.extend(self.established(Site::of(mode), size, target(mode, size)));
+                rows.extend(self.established(Site::of(mode), amount, target(mode, amount)));
             }
         }
-        let [_, many, _] = &SIZES;
+        let [_, many, _] = &AMOUNTS;
         let udp = Site { udp: true, ..Site::of(Mode::Dsr) };
         let v6 = Site { v6: true, ..Site::of(Mode::Dsr) };
         rows.extend(self.established(udp, many, None));
@@ -90,6 +113,7 @@ impl Bench<'_> {
         }
         rows.extend(self.not_for_us());
         rows.extend(self.memory());
+        rows.extend(self.rates());
         rows
     }
 
@@ -101,39 +125,39 @@ impl Bench<'_> {
         wanted
     }
 
-    fn plan(&self, size: &Size) -> Plan {
-        Plan { rounds: self.rounds, tries: size.tries, packets: size.packets }
+    fn plan(&self, amount: &Amount) -> Plan {
+        Plan { rounds: self.rounds, tries: amount.tries, packets: amount.packets }
     }
 
     /// Packets of flows under way.
-    fn established(&self, site: Site, size: &Size, target: Option<Target>) -> Option<Row> {
-        let name = format!("established, {}, {}", size.name, described(site));
+    fn established(&self, site: Site, amount: &Amount, target: Option<Target>) -> Option<Row> {
+        let name = format!("established, {}, {}", amount.name, described(site));
         if !self.wanted(&name) {
             return None;
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
         let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
-        let (opening, traffic) = traffic(site, size);
+        let (opening, traffic) = traffic(site, amount);
         let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
         under_way.fill_table();
-        let (rounds, made) = under_way.rounds(self.plan(size));
+        let (rounds, made) = under_way.rounds(self.plan(amount));
         let note = if made < 0.5 { String::new() } else { format!("{made:.1} ‰ placed anew") };
         Some(cost(name, "LRU hash look-up", &rounds, target, note))
     }
 
     /// Packets of which each refreshes its flow and its client's pin.
-    fn refreshed(&self, size: &Size) -> Option<Row> {
+    fn refreshed(&self, amount: &Amount) -> Option<Row> {
         let site = Site::of(Mode::Dsr);
-        let name = format!("refreshed, {}, {}", size.name, described(site));
+        let name = format!("refreshed, {}, {}", amount.name, described(site));
         if !self.wanted(&name) {
             return None;
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
         let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
-        let (opening, traffic) = traffic(site, size);
+        let (opening, traffic) = traffic(site, amount);
         let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
         under_way.fill_table();
-        let rounds = under_way.refresh_rounds(self.plan(size));
+        let rounds = under_way.refresh_rounds(self.plan(amount));
         let note = "at most once a second a flow".to_owned();
         Some(cost(name, "LRU hash look-up", &rounds, None, note))
     }
@@ -162,7 +186,7 @@ impl Bench<'_> {
         let (mount, mut driver) = (Mount::new(), self.driver());
         let scene = Scene::new(Site::of(Mode::Dsr), &mount.instance(), LOOPBACK, CLIENT_MAC);
         let elsewhere = "203.0.113.99:80".parse().expect("an address");
-        let [_, many, _] = &SIZES;
+        let [_, many, _] = &AMOUNTS;
         let traffic = Traffic::tcp(elsewhere, ACK).flows(many.flows, PER_CLIENT);
         let rounds = measure::not_for_us(&mut driver, &scene, &traffic, self.plan(many));
         let net: Vec<f64> = rounds.iter().map(Round::net).collect();
@@ -200,6 +224,30 @@ impl Bench<'_> {
         })
     }
 
+    /// Rates over a wire, all of them in the same rounds.
+    fn rates(&self) -> Vec<Row> {
+        let name = |pair: &Compared| {
+            format!("over veth, 64k flows, {} against {}", pair.ours.name(), pair.theirs.name())
+        };
+        let pairs: Vec<&Compared> = PAIRS.iter().filter(|pair| self.wanted(&name(pair))).collect();
+        if pairs.is_empty() {
+            return Vec::new();
+        }
+        let mut ways = Vec::new();
+        for way in pairs.iter().flat_map(|pair| [pair.ours, pair.theirs]) {
+            if !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
+        let mut driver = Driver::load(self.object, 1024);
+        let measured = veth::measure(&mut driver, &ways, self.rounds, 200_000);
+        let row = |pair: &&Compared| {
+            let find = |way| measured.iter().find(|one| one.way == way).expect("it was measured");
+            rate(name(pair), find(pair.ours), find(pair.theirs), pair.target)
+        };
+        pairs.iter().map(row).collect()
+    }
+
     fn driver(&self) -> Driver {
         Driver::load(self.object, TABLE)
     }
@@ -224,9 +272,30 @@ fn cost(
     Row { name, against, unit: "", spread, sides: Some((sides, "ns")), target, note }
 }
 
+/// A row of rates, in millions of packets a second.
+fn rate(name: String, ours: &Measured, theirs: &Measured, target: Option<Target>) -> Row {
+    let ratios: Vec<f64> =
+        ours.rates.iter().zip(&theirs.rates).map(|(ours, theirs)| ours / theirs).collect();
+    let best = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max) / 1e6;
+    let lost = |one: &Measured| {
+        let share = one.lost * 100.0;
+        if share < 0.1 { String::new() } else { format!("{}: {share:.1} % lost", one.way.name()) }
+    };
+    let notes = [lost(ours), lost(theirs)].into_iter().filter(|note| !note.is_empty());
+    Row {
+        name,
+        against: "",
+        unit: "",
+        spread: Spread::of(&ratios).expect("a measured value"),
+        sides: Some(([best(&ours.rates), best(&theirs.rates)], "Mpps")),
+        target,
+        note: notes.collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// The packets that open flows, and those of flows under way.
-fn traffic(site: Site, size: &Size) -> (Traffic, Traffic) {
-    let flows = |traffic: Traffic| traffic.flows(size.flows, PER_CLIENT);
+fn traffic(site: Site, amount: &Amount) -> (Traffic, Traffic) {
+    let flows = |traffic: Traffic| traffic.flows(amount.flows, PER_CLIENT);
     if site.udp {
         let datagrams = flows(Traffic::udp(site.vip()));
         return (datagrams.clone(), datagrams);
@@ -240,9 +309,9 @@ fn described(site: Site) -> String {
     format!("{}{protocol}{family}", site.mode.name())
 }
 
-fn target(mode: Mode, size: &Size) -> Option<Target> {
+fn target(mode: Mode, amount: &Amount) -> Option<Target> {
     match mode {
-        Mode::Dsr if size.flows == 1 => Some(Target::AtMost(0.7)),
+        Mode::Dsr if amount.flows == 1 => Some(Target::AtMost(0.7)),
         Mode::Dsr => Some(Target::AtMost(0.35)),
         Mode::Nat => None,
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tests::packet::{Frame, Transport};
+use ::tests::packet::{Frame, Transport};
 
 use crate::draw::{Draw, LONG, SHORT, WORDS};
 
