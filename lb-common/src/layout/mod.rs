@@ -23,7 +23,7 @@ pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};
 pub use pin::{Pin, PinKey};
 pub use settings::{Meta, Reclaim, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
-pub use vip::{Forward, Pool, Protocol, Refresh, Vip, VipKey};
+pub use vip::{Forward, Pool, Protocol, Refresh, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow};
 
 /// Declares a struct that may cross the kernel boundary.
 macro_rules! pod {
