@@ -12,6 +12,10 @@
               over it"
 )]
 #![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values handed over by value would be copied to the stack"
+)]
+#![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "packets are shorter than a page; checksums are folded to 16 bits"
@@ -29,8 +33,15 @@ use aya_ebpf::{
 
 use crate::draw::{Draw, LONG, SHORT};
 
-/// A five-tuple in 40 bytes: source, destination (IPv4 mapped into IPv6), ports, protocol.
-type Key = [u32; 10];
+/// A five-tuple in 40 bytes, as the packet carries it; IPv4 mapped into IPv6.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Key {
+    source: [u32; 4],
+    destination: [u32; 4],
+    ports: u32,
+    protocol: u32,
+}
 
 #[map]
 static DRAW: Array<Draw> = Array::with_max_entries(1, 0);
@@ -55,7 +66,6 @@ macro_rules! drivers {
         $(
             #[doc = $doc]
             #[xdp]
-            #[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
             fn $driver(ctx: XdpContext) -> u32 {
                 if write_packet(&ctx).is_some() {
                     // SAFETY: nothing here is to be dropped.
@@ -193,16 +203,21 @@ fn place(offset: u32) -> usize {
 /// The packet's five-tuple; it has no IP options or extension headers.
 #[inline(always)]
 fn key(ctx: &XdpContext) -> Option<Key> {
-    let mapped = 0xffff_u32.to_be();
-    if read::<u16>(ctx, 12)? == 0x0800_u16.to_be() {
-        let protocol = u32::from(read::<u8>(ctx, 23)?);
-        let [source, destination] = read::<[u32; 2]>(ctx, 26)?;
-        let ports = read::<u32>(ctx, 34)?;
-        return Some([0, 0, mapped, source, 0, 0, mapped, destination, ports, protocol]);
+    if read::<u16>(ctx, 12)? != 0x0800_u16.to_be() {
+        return Some(Key {
+            source: read(ctx, 22)?,
+            destination: read(ctx, 38)?,
+            ports: read(ctx, 54)?,
+            protocol: read::<u8>(ctx, 20)?.into(),
+        });
     }
-    let protocol = u32::from(read::<u8>(ctx, 20)?);
-    let [a, b, c, d, e, f, g, h] = read::<[u32; 8]>(ctx, 22)?;
-    Some([a, b, c, d, e, f, g, h, read::<u32>(ctx, 54)?, protocol])
+    let mapped = |address| [0, 0, 0xffff_u32.to_be(), address];
+    Some(Key {
+        source: mapped(read(ctx, 26)?),
+        destination: mapped(read(ctx, 30)?),
+        ports: read(ctx, 34)?,
+        protocol: read::<u8>(ctx, 23)?.into(),
+    })
 }
 
 #[inline(always)]

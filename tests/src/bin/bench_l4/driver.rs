@@ -98,7 +98,7 @@ impl Driver {
                 ..TestRunOptions::new()
             })
             .expect("a test run");
-        let took = thread_time() - before;
+        let took = thread_time().saturating_sub(before);
         assert_ne!(result.return_value, 0, "{subject:?} was not called");
         nanoseconds(took) / f64::from(packets)
     }

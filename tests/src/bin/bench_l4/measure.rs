@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(850);
 /// After this time every packet refreshes its flow.
 const STALE: Duration = Duration::from_millis(1_100);
 /// How long flows may take to be known.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Binds this thread to one CPU, the last that it may use: nothing is moved while it is measured.
 pub(crate) fn keep_to_one_cpu() {

@@ -52,13 +52,13 @@ impl Site {
     }
 
     /// The listener.
-    pub(crate) fn vip(&self) -> SocketAddr {
+    pub(crate) fn vip(self) -> SocketAddr {
         let text = if self.v6 { "[2001:db8:a::10]:80" } else { "203.0.113.10:80" };
         text.parse().expect("an address and a port")
     }
 
     /// The limits are the defaults: a million flows, a million pins.
-    fn config(&self) -> Config {
+    fn config(self) -> Config {
         let protocol = if self.udp { "udp" } else { "tcp" };
         let mut text = format!(
             "[agent]\ninterfaces = [\"lo\"]\n[[listener]]\nname = \"web\"\n\
@@ -76,7 +76,7 @@ impl Site {
         config::parse(&text, Path::new("bench.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn inside(&self, last: u8) -> std::net::IpAddr {
+    fn inside(self, last: u8) -> std::net::IpAddr {
         let text = if self.v6 { format!("fd00::{last:x}") } else { format!("10.0.0.{last}") };
         text.parse().expect("an address")
     }
