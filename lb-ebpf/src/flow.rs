@@ -15,7 +15,7 @@ use lb_common::{
 };
 
 use crate::{
-    classify, clock, count,
+    classify, clock, count, encap,
     maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
@@ -258,7 +258,9 @@ pub(crate) fn way_to(
     if backend.hop.interface == 0 {
         return Err(Event::DropNoNextHop);
     }
+    encap::check(&work.packet, backend)?;
     work.hop = backend.hop;
+    work.tunnel = backend.tunnel.kind;
     work.translated = u8::from(nat_port_be != 0);
     work.to.source = nat_address;
     work.to.source_port_be = nat_port_be;

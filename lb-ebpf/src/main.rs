@@ -27,6 +27,7 @@ mod classify;
 mod clock;
 mod count;
 mod ctx;
+mod encap;
 mod flow;
 mod fragment;
 mod icmp;
@@ -39,6 +40,7 @@ mod reset;
 mod rewrite;
 mod select;
 mod sweep;
+mod too_big;
 mod transmit;
 mod work;
 
@@ -74,6 +76,7 @@ fn holdfast(ctx: XdpContext) -> u32 {
 fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let unparsed = work().ok_or(Event::DropInternal)?;
     unparsed.listener = 0;
+    unparsed.tunnel = 0;
     let placed = match parse::parse(ctx, &mut unparsed.packet)? {
         Kind::Icmp => icmp::place(ctx)?,
         Kind::NoPorts => fragment::later(ctx)?,
@@ -83,6 +86,9 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
                 Some(vip) => flow::to_backend(ctx, parsed, vip),
                 None => reply::to_client(parsed),
             };
+            if matches!(fate, Err(Event::DropTooBig)) {
+                return Ok((too_big::answer(ctx)?, xdp_action::XDP_TX));
+            }
             let whole = work().ok_or(Event::DropInternal)?.packet.part.is_whole();
             if whole { fate? } else { fragment::first(ctx, fate)? }
         }
@@ -94,6 +100,9 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let placed_work = work().ok_or(Event::DropInternal)?;
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx, placed_work)?;
+    if placed_work.tunnel != 0 {
+        return Ok((placed, encap::by(ctx)?));
+    }
     let action = transmit::by(ctx, &placed_work.packet, &placed_work.hop)?;
     Ok((placed, action))
 }
