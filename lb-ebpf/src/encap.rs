@@ -7,7 +7,7 @@ use lb_common::{
     event::Event,
     layout::{Backend, Encapsulation, FlowKey, Tunnel},
     select::flow_hash,
-    tunnel::{self, IPIP, IPV6, TTL, class_of},
+    tunnel::{self as rules, IPIP, IPV6, TTL, class_of},
 };
 use network_types::{
     eth::EthHdr,
@@ -47,7 +47,7 @@ pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Event> {
     if backend.tunnel.kind == Encapsulation::None.code() {
         return Ok(());
     }
-    let largest = tunnel::largest(&backend.tunnel, !backend.address.is_v4());
+    let largest = rules::largest(&backend.tunnel, !backend.address.is_v4());
     if length(packet) > u32::from(largest) { Err(Event::DropTooBig) } else { Ok(()) }
 }
 
@@ -57,19 +57,19 @@ fn length(packet: &Packet) -> u32 {
     packet.l4 as u32 - packet.l3 as u32 + packet.l4_len
 }
 
-/// Wraps the packet up for its backend: the XDP action that sends it there.
+/// Wraps the packet up for its backend, ready to be sent to its hop.
 #[inline(never)]
-pub(crate) fn by(ctx: &XdpContext) -> Result<u32, Event> {
+pub(crate) fn wrap(ctx: &XdpContext) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
-    let wrap = &backend.tunnel;
+    let tunnel = &backend.tunnel;
     let v6 = !backend.address.is_v4();
-    let gue = wrap.kind == Encapsulation::Gue.code();
+    let gue = tunnel.kind == Encapsulation::Gue.code();
     let hash = hash(work);
     let between = if gue { UdpHdr::LEN } else { 0 };
     let inner = if work.packet.v6 { IPV6 } else { IPIP };
     let outer = Outer {
-        source: tunnel::source(wrap, hash),
+        source: rules::source(tunnel, hash),
         destination: backend.address,
         class: class(ctx, &work.packet).ok_or(Event::DropInternal)?,
         protocol: if gue { UDP } else { inner },
@@ -81,9 +81,9 @@ pub(crate) fn by(ctx: &XdpContext) -> Result<u32, Event> {
     transmit::link(ctx, v6, &work.hop)?;
     let l3 = EthHdr::LEN + VlanHdr::LEN * (work.hop.vlans as usize & 3);
     let done = if v6 { ipv6(ctx, l3, &outer) } else { ipv4(ctx, l3, &outer) };
-    let done = done.and_then(|()| if gue { udp(ctx, l3 + ip_len, wrap, &outer) } else { Some(()) });
-    done.ok_or(Event::DropInternal)?;
-    Ok(transmit::out_by(ctx, work.hop.interface))
+    let done =
+        done.and_then(|()| if gue { udp(ctx, l3 + ip_len, tunnel, &outer) } else { Some(()) });
+    done.ok_or(Event::DropInternal)
 }
 
 /// The same for all packets of a flow, and for all fragments of a datagram: they meet in one
@@ -131,7 +131,7 @@ fn ipv4(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
 #[inline(always)]
 fn ipv6(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
     let header = Ipv6Hdr {
-        vcf: tunnel::ipv6_first(outer.class, outer.hash),
+        vcf: rules::ipv6_first(outer.class, outer.hash),
         payload_len: outer.payload.to_be_bytes(),
         next_hdr: outer.protocol,
         hop_limit: TTL,
@@ -143,10 +143,10 @@ fn ipv6(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
 
 /// Without a checksum, over IPv6 too (RFC 6935): what is in the tunnel has one of its own.
 #[inline(always)]
-fn udp(ctx: &XdpContext, at: usize, wrap: &Tunnel, outer: &Outer) -> Option<()> {
+fn udp(ctx: &XdpContext, at: usize, tunnel: &Tunnel, outer: &Outer) -> Option<()> {
     let header = UdpHdr {
-        src: tunnel::gue_port_be(outer.hash).to_ne_bytes(),
-        dst: wrap.port_be.to_ne_bytes(),
+        src: rules::gue_port_be(outer.hash).to_ne_bytes(),
+        dst: tunnel.port_be.to_ne_bytes(),
         len: outer.payload.to_be_bytes(),
         check: [0; 2],
     };

@@ -86,14 +86,17 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
                 Some(vip) => flow::to_backend(ctx, parsed, vip),
                 None => reply::to_client(parsed),
             };
-            if matches!(fate, Err(Event::DropTooBig)) {
-                return Ok((too_big::answer(ctx)?, xdp_action::XDP_TX));
-            }
             let whole = work().ok_or(Event::DropInternal)?.packet.part.is_whole();
-            if whole { fate? } else { fragment::first(ctx, fate)? }
+            if matches!(fate, Err(Event::DropTooBig)) {
+                too_big::answer(ctx)?
+            } else if whole {
+                fate?
+            } else {
+                fragment::first(ctx, fate)?
+            }
         }
     };
-    if matches!(placed, Event::ResetSent | Event::EchoAnswered) {
+    if matches!(placed, Event::ResetSent | Event::EchoAnswered | Event::TooBigAnswered) {
         return Ok((placed, xdp_action::XDP_TX));
     }
 
@@ -101,10 +104,12 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx, placed_work)?;
     if placed_work.tunnel != 0 {
-        return Ok((placed, encap::by(ctx)?));
+        encap::wrap(ctx)?;
+    } else {
+        transmit::ready(ctx, &placed_work.packet, &placed_work.hop)?;
     }
-    let action = transmit::by(ctx, &placed_work.packet, &placed_work.hop)?;
-    Ok((placed, action))
+    let sent = work().ok_or(Event::DropInternal)?;
+    Ok((placed, transmit::out_by(ctx, sent.hop.interface)))
 }
 
 #[cfg(not(test))]

@@ -16,12 +16,11 @@ use crate::{
 const IPV4_BE: u16 = 0x0800_u16.to_be();
 const IPV6_BE: u16 = 0x86dd_u16.to_be();
 
-/// Makes the packet ready for that hop as it is: the XDP action that sends it there.
+/// Makes the packet ready to be sent to that hop as it is.
 #[inline(always)]
-pub(crate) fn by(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<u32, Event> {
+pub(crate) fn ready(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<(), Event> {
     make_room(ctx, packet.vlans, hop.vlans, 0)?;
-    link(ctx, packet.v6, hop)?;
-    Ok(out_by(ctx, hop.interface))
+    link(ctx, packet.v6, hop)
 }
 
 /// Moves the packet's begin by so much that there is room for other VLAN tags than it came with,

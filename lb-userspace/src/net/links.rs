@@ -146,10 +146,10 @@ mod tests {
 
     fn message(kind: LinkLayerType, attributes: Vec<LinkAttribute>) -> LinkMessage {
         let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::Mtu(1500));
         message.header.index = 7;
         message.header.link_layer_type = kind;
         message.attributes = attributes;
+        message.attributes.push(LinkAttribute::Mtu(1500));
         message
     }
 

@@ -1,11 +1,11 @@
 //! Good configurations: the example, the defaults, and files.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{BASE, EXAMPLE, accepted, parsed};
 use crate::config::{
     Agent, Backend, Config, FlowTimeouts, Forward, Health, Limits, Listener, OnDown, Persistence,
-    Pool, Probe, Protocol, Refresh, XdpMode, load,
+    Pool, Prefix, Probe, Protocol, Refresh, Tunnel, TunnelKind, XdpMode, load,
 };
 
 fn defaults() -> Config {

@@ -48,7 +48,7 @@ fn defaults_and_every_key() {
         Prefix { address, length }
     };
     assert_eq!(source("10.255.0.0/16"), prefix("10.255.0.0", 16));
-    assert_eq!(source("10.0.0.8/29"), prefix("10.0.0.8", 29));
+    assert_eq!(source("10.0.0.16/29"), prefix("10.0.0.16", 29));
     assert_eq!(source("10.0.0.1"), prefix("10.0.0.1", 32));
     let six = text("tunnel.source = \"fd00:ff::/64\"\n").replace("10.0.0.11", "fd00::11");
     let six = parsed(&six).expect("IPv4 clients, IPv6 backends");
@@ -73,7 +73,7 @@ fn values() {
         &format!(
             "6:33: {subject}.port = 0: out of range; allowed: 1 to 65535\n\
              6:42: {subject}.mtu = 1327: out of range; allowed: 1328 to 65535\n\
-             6:48: {subject}.mode: unknown key; the nearest known one is \"port\"; allowed: \
+             6:48: {subject}.mode: unknown key; the nearest known one is \"source\"; allowed: \
              kind, port, source, mtu"
         ),
     );
