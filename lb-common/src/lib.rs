@@ -16,6 +16,7 @@
 pub mod address;
 pub mod checksum;
 pub mod event;
+pub mod fingerprint;
 pub mod flow;
 pub mod fragment;
 pub mod hash;

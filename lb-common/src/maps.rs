@@ -1,10 +1,12 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
-/// [`crate::layout::VipKey`] to [`crate::layout::Vip`].
+/// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";
+/// Array of [`crate::layout::VipLine`]: where in [`VIPS`] a VIP is.
+pub const VIP_INDEX: &str = "VIP_INDEX";
 /// [`crate::address::Address`] to [`crate::layout::Own`]: VIPs and NAT sources, which no client
 /// has.
 pub const OWN: &str = "OWN";
@@ -44,8 +46,9 @@ pub const SWEEP_LIVES: &str = "SWEEP_LIVES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 18] = [
+pub const PERSISTENT: [&str; 19] = [
     VIPS,
+    VIP_INDEX,
     OWN,
     POOLS,
     TABLES,
@@ -67,6 +70,10 @@ pub const PERSISTENT: [&str; 18] = [
 
 /// Read-only global, two `u64`: the secret seed of every choice.
 pub const SEED: &str = "SEED";
+/// Read-only global, [`crate::fingerprint::KEYS`] of `u64`: what follows from the seed there.
+pub const KEYS: &str = "KEYS";
+/// Read-only global, `u32`: lines of [`VIP_INDEX`].
+pub const VIP_LINES: &str = "VIP_LINES";
 /// Read-only global, `u32`: slots of a Maglev table.
 pub const SLOTS: &str = "SLOTS";
 /// Read-only global, `u8`: 1 makes the program read its time from [`CLOCK`], for tests.

@@ -1,24 +1,50 @@
 //! Stage 2: which VIP a packet is for.
 
+use core::ptr::read_volatile;
+
+use aya_ebpf::Global;
 use lb_common::{
     address::Address,
-    layout::{FlowKey, Own, Vip, VipKey},
+    fingerprint::{Destination, Fingerprint},
+    layout::{FlowKey, Own, Vip, VipLine},
 };
 
-use crate::maps::{OWN, VIPS};
+use crate::maps::{KEYS, OWN, VIP_INDEX, VIP_LINES, VIPS};
 
-/// The VIP of the packet's destination address, port and protocol.
+/// The VIP of the packet's destination address, port and protocol: one line of the index, seldom
+/// two, and the row that it names.
 #[inline(always)]
 pub(crate) fn vip(packet: &FlowKey) -> Option<&'static Vip> {
-    let key = VipKey {
-        address: packet.destination,
-        port_be: packet.destination_port_be,
-        protocol: packet.protocol,
-        pad: 0,
-    };
-    // SAFETY: the agent replaces a VIP as a whole; a removed one's memory is reused at the worst,
-    // for another VIP, and only for a packet that was under way meanwhile.
-    unsafe { VIPS.get(&key) }
+    let destination =
+        Destination::new(packet.destination, packet.destination_port_be, packet.protocol, key);
+    let row = VIPS.get(row(destination.fingerprint()))?;
+    let same = row.key.address == packet.destination
+        && row.key.port_be == packet.destination_port_be
+        && row.key.protocol == packet.protocol;
+    if same { Some(&row.vip) } else { None }
+}
+
+/// The row of the VIP with that fingerprint; 0: there is none.
+#[inline(always)]
+fn row(print: Fingerprint) -> u32 {
+    for line in print.lines(VIP_LINES.load()) {
+        let Some(line) = VIP_INDEX.get(line) else { continue };
+        for entry in &line.entries {
+            // SAFETY: a word of a map value that lives for the program's run. Volatile: the agent
+            // may change it between two reads.
+            let entry = unsafe { read_volatile(entry) };
+            if VipLine::tag(entry) == print.tag {
+                return VipLine::row(entry).into();
+            }
+        }
+    }
+    0
+}
+
+/// One of the keys of fingerprints.
+#[inline(always)]
+pub(crate) fn key(number: usize) -> u64 {
+    KEYS.get(number).map_or(0, Global::load)
 }
 
 /// Is this one of the balancer's own addresses, a VIP or a NAT source? From there comes no client;

@@ -8,11 +8,12 @@ use aya_ebpf::{
 };
 use lb_common::{
     address::Address,
+    fingerprint,
     fragment::DATAGRAMS,
     layout::{
         Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
         ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
-        Settings, SweepRules, Vip, VipKey,
+        Settings, SweepRules, VipLine, VipRow,
     },
     tunnel::BUCKETS,
 };
@@ -20,7 +21,9 @@ use lb_common::{
 use crate::{sweep::Deferred, work::Work};
 
 #[map]
-pub(crate) static VIPS: HashMap<VipKey, Vip> = HashMap::pinned(512, 0);
+pub(crate) static VIPS: Array<VipRow> = Array::pinned(1, 0);
+#[map]
+pub(crate) static VIP_INDEX: Array<VipLine> = Array::pinned(1, 0);
 #[map]
 pub(crate) static OWN: HashMap<Address, Own> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -85,6 +88,11 @@ pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 // Read-only once loaded: the verifier takes them for constants.
 #[unsafe(no_mangle)]
 pub(crate) static SEED: Global<[u64; 2]> = Global::new([0; 2]);
+#[unsafe(no_mangle)]
+pub(crate) static KEYS: [Global<u64>; fingerprint::KEYS] =
+    [const { Global::new(0) }; fingerprint::KEYS];
+#[unsafe(no_mangle)]
+pub(crate) static VIP_LINES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static SLOTS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]

@@ -10,7 +10,7 @@ use lb_common::{
     layout::{
         Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
         ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool, Reply,
-        ScopeTimes, Vip, VipKey,
+        ScopeTimes, VipLine, VipRow,
     },
     maps, select,
 };
@@ -68,10 +68,11 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// Entries of every map whose size follows from `limits`, by name.
 ///
 /// Ids count from 1, so arrays have a row more; a pool has two tables, one to build the next in;
-/// a listener has a row and, while a reload gives it a new one, two scopes.
+/// a listener has a row and, while a reload gives it a new one, two scopes, and two rows of
+/// `VIPS`.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 14] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 15] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
@@ -80,7 +81,8 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 14] {
         (maps::REPLIES, flows),
         (maps::FRAGMENTS, fragment::DATAGRAMS),
         (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
-        (maps::VIPS, listeners),
+        (maps::VIPS, 2 * listeners + 1),
+        (maps::VIP_INDEX, vip_lines(limits)),
         (maps::OWN, listeners.saturating_add(sources)),
         (maps::POOLS, pools + 1),
         (maps::BACKENDS, backends + 1),
@@ -90,6 +92,13 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 14] {
         (maps::SWEEP_SCOPES, listeners),
         (maps::SWEEP_LIVES, backends + 1),
     ]
+}
+
+/// Lines of `VIP_INDEX`: each has eight entries, of which two are taken when all listeners are
+/// there, so that one finds room in one of its two lines.
+#[must_use]
+pub fn vip_lines(limits: &Limits) -> u32 {
+    limits.listeners.div_ceil(2)
 }
 
 /// The cost of every map that is worth a line, the largest sizes that `limits` allow.
@@ -104,7 +113,8 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::FLOWS => hash::<FlowKey, Flow>(map, entries),
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
             maps::FRAGMENTS => hash::<FragmentKey, Datagram>(map, entries),
-            maps::VIPS => hash::<VipKey, Vip>(map, entries),
+            maps::VIPS => array(map, entries, size_of::<VipRow>(), 1),
+            maps::VIP_INDEX => array(map, entries, size_of::<VipLine>(), 1),
             maps::OWN => hash::<Address, Own>(map, entries),
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
             maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
@@ -172,7 +182,7 @@ mod tests {
         let largest = Limits {
             pins: 100_000_000,
             flows: 100_000_000,
-            listeners: 65_535,
+            listeners: 32_767,
             backends: 65_535,
             pools: 4_096,
             maglev_slots: 5_000_011,

@@ -21,14 +21,22 @@ use aya::{
     },
 };
 use lb_common::{
+    fingerprint,
     hash::Seed,
-    maps::{LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, SWEEPERS, TEST_CLOCK},
+    maps::{
+        KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, SWEEPERS, TEST_CLOCK,
+        VIP_LINES,
+    },
 };
 
 use crate::{
     config::{Limits, XdpMode},
-    limits::{difference, entries},
-    maps::{LbMaps as _, MapError, kernel::KernelMaps, walk},
+    limits::{self, difference, entries},
+    maps::{
+        MapError,
+        kernel::{self, KernelMaps},
+        walk,
+    },
 };
 
 /// Loading, attaching or detaching failed.
@@ -119,6 +127,7 @@ pub struct Loaded {
     /// aya's handle; dropping it leaves what is pinned.
     pub ebpf: Ebpf,
     directory: PathBuf,
+    seed: Seed,
 }
 
 /// Loads the program over the maps pinned in the directory; makes those that are not there.
@@ -130,6 +139,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
 
     let limits = options.limits;
     let slots = limits.maglev_slots;
+    let keys = fingerprint::keys(options.seed);
+    let vip_lines = limits::vip_lines(limits);
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
     let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
@@ -138,6 +149,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         .btf(Some(&types))
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
+        .override_global(KEYS, &keys, true)
+        .override_global(VIP_LINES, &vip_lines, true)
         .override_global(SLOTS, &slots, true)
         .override_global(TEST_CLOCK, &test_clock, true)
         .override_global(aya_log::LEVEL, &log_level, false);
@@ -152,7 +165,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         pin_sweeper(program, &directory.join(map), &directory.join(name))
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
-    Ok(Loaded { ebpf, directory: directory.to_owned() })
+    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -161,7 +174,7 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
     if !directory.join(META).exists() {
         return Ok(());
     }
-    let there = KernelMaps::open(directory)?.meta()?;
+    let there = kernel::meta(directory)?;
     let path = || directory.to_owned();
     if there.layout_version == 0 {
         return Ok(());
@@ -219,7 +232,7 @@ pub enum Attached {
 impl Loaded {
     /// The maps.
     pub fn maps(&self) -> Result<KernelMaps, MapError> {
-        KernelMaps::open(&self.directory)
+        KernelMaps::open(&self.directory, self.seed)
     }
 
     /// Puts the program on an interface, by the link that is pinned there or by a new one.

@@ -25,7 +25,7 @@ pub use pin::{Pin, PinKey};
 pub use settings::{Meta, Reclaim, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
 pub use tunnel::{Encapsulation, Tunnel};
-pub use vip::{Forward, Pool, Protocol, Refresh, Vip, VipKey};
+pub use vip::{Forward, Pool, Protocol, Refresh, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow};
 
 /// Declares a struct that may cross the kernel boundary.
 macro_rules! pod {

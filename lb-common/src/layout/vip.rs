@@ -38,7 +38,7 @@ code! {
 }
 
 pod! {
-    /// Key of the map `VIPS`.
+    /// What a VIP is found by.
     #[derive(PartialOrd, Ord, Hash)]
     pub struct VipKey {
         /// Destination address.
@@ -53,7 +53,7 @@ pod! {
 }
 
 pod! {
-    /// Value of the map `VIPS`.
+    /// What a destination leads to.
     pub struct Vip {
         /// A pin is valid while it was seen less than this ago (P3), in nanoseconds.
         pub timeout_ns: u64,
@@ -73,6 +73,57 @@ pod! {
         pub refresh: u8,
         /// Zero.
         pub pad: [u8; 3],
+    }
+}
+
+pod! {
+    /// A row of the array `VIPS`.
+    pub struct VipRow {
+        /// Whose it is.
+        pub key: VipKey,
+        /// Zero.
+        pub pad: u32,
+        /// What it leads to.
+        pub vip: Vip,
+    }
+}
+
+/// Entries of a [`VipLine`].
+pub const VIPS_IN_LINE: usize = 8;
+
+pod! {
+    /// A cache line of the array `VIP_INDEX`.
+    ///
+    /// Which line a VIP's entry is in, and by which tag it is known, follows from its key
+    /// ([`crate::fingerprint`]); no two entries of a line have the same tag.
+    #[derive(Default)]
+    pub struct VipLine {
+        /// Tag in the upper 48 bits, row in `VIPS` below; 0: none. Each is one word, so a packet
+        /// finds the old row or the new one.
+        pub entries: [u64; VIPS_IN_LINE],
+    }
+}
+
+impl VipLine {
+    /// An entry that leads to `row`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry(tag: u64, row: u16) -> u64 {
+        (tag << 16) | row as u64
+    }
+
+    /// The row that an entry leads to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn row(entry: u64) -> u16 {
+        (entry & 0xffff) as u16
+    }
+
+    /// The tag of an entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tag(entry: u64) -> u64 {
+        entry >> 16
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,14 +13,17 @@ use aya::{
 use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
+    fingerprint,
+    hash::Seed,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey, VipLine,
+        VipRow,
     },
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
         RECLAIM, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
-        SWEEP_SCOPES, TABLES, VIPS,
+        SWEEP_SCOPES, TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
     sweep::Verdict,
@@ -28,12 +32,15 @@ use lb_common::{
 use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
     large::{Large, failed, failed_io},
+    vip_index::VipIndex,
     walk,
 };
 
 /// The maps of an instance that is loaded.
 pub struct KernelMaps {
-    vips: HashMap<MapData, VipKey, Vip>,
+    vips: Large<u32, VipRow>,
+    vip_lines: Large<u32, VipLine>,
+    vip_index: VipIndex,
     own: HashMap<MapData, Address, Own>,
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
@@ -53,11 +60,26 @@ pub struct KernelMaps {
     sweeping: Option<(&'static str, File)>,
 }
 
+/// What an instance's maps were made with.
+pub fn meta(directory: &Path) -> Result<Meta, MapError> {
+    row(&open(directory, META, Map::Array)?, META, 0)
+}
+
 impl KernelMaps {
-    /// Opens the maps that are pinned in `directory`.
-    pub fn open(directory: &Path) -> Result<Self, MapError> {
+    /// Opens the maps that are pinned in `directory`; `seed` is the program's.
+    pub fn open(directory: &Path, seed: Seed) -> Result<Self, MapError> {
+        let vips = Large::<u32, VipRow>::open(directory, VIPS)?;
+        let vip_lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?;
+        let rows: Vec<_> = vips.all()?.into_iter().skip(1).map(|row| row.key).collect();
+        let (vip_index, changes) =
+            VipIndex::restore(&fingerprint::keys(seed), vip_lines.all()?, &rows);
+        for change in changes {
+            vip_lines.write(&[change.line], &[change.value])?;
+        }
         Ok(Self {
-            vips: open(directory, VIPS, Map::HashMap)?,
+            vips,
+            vip_lines,
+            vip_index,
             own: open(directory, OWN, Map::HashMap)?,
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
@@ -158,15 +180,30 @@ impl LbMaps for KernelMaps {
     }
 
     fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError> {
-        entries(&self.vips, VIPS)
+        let rows = self.vips.all()?;
+        let vip = |(key, row): (&VipKey, u16)| Some((*key, rows.get(usize::from(row))?.vip));
+        Ok(self.vip_index.rows().filter_map(vip).collect())
     }
 
     fn set_vip(&mut self, key: &VipKey, vip: &Vip) -> Result<(), MapError> {
-        insert(&mut self.vips, VIPS, key, vip)
+        let full = || failed_io("write", VIPS)(io::ErrorKind::StorageFull.into());
+        let mut row = self.vip_index.free_row();
+        if row.is_none() {
+            self.grace_period()?;
+            self.vip_index.grace_period_passed();
+            row = self.vip_index.free_row();
+        }
+        let row = row.ok_or_else(full)?;
+        self.vips.write(&[row.into()], &[VipRow { key: *key, pad: 0, vip: *vip }])?;
+        let change = self.vip_index.set(key, row).ok_or_else(full)?;
+        self.vip_lines.write(&[change.line], &[change.value])
     }
 
     fn remove_vip(&mut self, key: &VipKey) -> Result<(), MapError> {
-        remove(&mut self.vips, VIPS, key)
+        match self.vip_index.remove(key) {
+            Some(change) => self.vip_lines.write(&[change.line], &[change.value]),
+            None => Ok(()),
+        }
     }
 
     fn own(&self) -> Result<Vec<(Address, Own)>, MapError> {

@@ -49,6 +49,15 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
     }
 
     /// The next entries of a scan.
+    pub(super) fn all(&self) -> Result<Vec<V>, MapError> {
+        let mut cursor = Cursor::default();
+        let mut values = Vec::new();
+        while !cursor.done {
+            values.extend(self.scan(&mut cursor)?.into_iter().map(|(_, value)| value));
+        }
+        Ok(values)
+    }
+
     pub(super) fn scan(&self, cursor: &mut Cursor) -> Result<Batch<K, V>, MapError> {
         if cursor.done {
             return Ok(Vec::new());

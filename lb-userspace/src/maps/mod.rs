@@ -5,6 +5,7 @@ pub mod dump;
 pub mod fake;
 pub mod kernel;
 mod large;
+mod vip_index;
 pub(crate) mod walk;
 
 use lb_common::{

@@ -20,6 +20,10 @@ pub fn inside(ip: &Ip) -> Vec<u8> {
 
 /// The packet, its addresses and all but what it carries those of `outer`, with `ip` in it: behind
 /// a UDP header from that port, if one is named.
+///
+/// # Panics
+///
+/// When the packet is too long.
 #[must_use]
 pub fn wrap(outer: &Ip, gue_from: Option<u16>, ip: &Ip) -> Ip {
     let inside = inside(ip);

@@ -19,7 +19,7 @@ fn of(lines: &str) -> Tunnel {
 fn tunnel(config: &Config) -> Tunnel {
     match config.pools[0].forward {
         Forward::Tunnel(tunnel) => tunnel,
-        other => panic!("{other:?}"),
+        other @ (Forward::Nat | Forward::Dsr) => panic!("{other:?}"),
     }
 }
 

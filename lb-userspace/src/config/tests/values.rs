@@ -104,7 +104,7 @@ fn limits() {
         (
             "[[pool]]",
             "[limits]\nlisteners = 0\nbackends = 65536\npools = -1\n[[pool]]",
-            "4:13: limits.listeners = 0: out of range; allowed: 1 to 65535\n\
+            "4:13: limits.listeners = 0: out of range; allowed: 1 to 32767\n\
              5:12: limits.backends = 65536: out of range; allowed: 1 to 65535\n\
              6:9: limits.pools = -1: out of range; allowed: 1 to 4096",
         ),
