@@ -16,8 +16,8 @@ fn far(forward: Forward) -> Config {
     config(vec![pool], vec![listener("far", "203.0.113.10:80", 0, 60)])
 }
 
-fn spread(text: &str, length: u8) -> Option<Prefix> {
-    Some(Prefix { address: text.parse().expect("an address"), length })
+fn prefix(text: &str, length: u8) -> Prefix {
+    Prefix { address: text.parse().expect("an address"), length }
 }
 
 fn known(sources: &[&str], mtu: u32) -> Reach {
@@ -42,7 +42,7 @@ fn what_the_file_says_and_what_the_way_says() {
     check(PLAIN, plain(), "ipip from 10.0.0.254/32 mtu=1500");
     check(GUE, known(&["10.0.0.254"], 9000), "gue:6080 from 10.0.0.254/32 mtu=9000");
     check(GUE, known(&["10.0.0.254"], 70_000), "gue:6080 from 10.0.0.254/32 mtu=65535");
-    let source = spread("10.255.0.0", 16);
+    let source = Some(prefix("10.255.0.0", 16));
     check(Tunnel { source, ..PLAIN }, known(&[], 1500), "ipip from 10.255.0.0/16 mtu=1500");
     check(Tunnel { mtu: Some(1400), ..PLAIN }, plain(), "ipip from 10.0.0.254/32 mtu=1400");
     check(Tunnel { mtu: Some(9000), ..PLAIN }, plain(), "ipip from 10.0.0.254/32 mtu=1500");
@@ -50,7 +50,8 @@ fn what_the_file_says_and_what_the_way_says() {
 
 #[test]
 fn ipv4_clients_of_ipv6_backends() {
-    let mut config = far(Forward::Tunnel(Tunnel { source: spread("fd00:ff::", 64), ..PLAIN }));
+    let mut config =
+        far(Forward::Tunnel(Tunnel { source: Some(prefix("fd00:ff::", 64)), ..PLAIN }));
     config.pools[0].backends[0].address = "fd00::11".parse().expect("an address");
     let mut scenario = Scenario::start(config);
     scenario.expect_of(
@@ -87,9 +88,8 @@ fn another_mode_is_another_backend() {
         let mut scenario = Scenario::start(far(before));
         scenario.reload(far(after));
         let way = match after {
-            Forward::Nat => " sources=1",
-            // `dsr` asks for no source; this is what the scenario found.
-            Forward::Dsr => " sources=1",
+            // `dsr` asks for no source, but the scenario finds one.
+            Forward::Nat | Forward::Dsr => " sources=1",
             Forward::Tunnel(_) => " ipip from 10.0.0.254/32 mtu=1500",
         };
         scenario.expect_of(

@@ -117,6 +117,11 @@ pub(crate) fn packets() -> Vec<Frame> {
         .collect()
 }
 
+/// So many bytes that are not all alike.
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    (0..=250).map(|byte: u8| byte.wrapping_mul(7)).cycle().take(len).collect()
+}
+
 /// The packet sent, and the one in it, which is a good one.
 #[track_caller]
 pub(crate) fn both(outcome: &Outcome) -> (Ip, Ip) {

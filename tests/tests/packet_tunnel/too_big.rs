@@ -12,13 +12,12 @@ use tests::{
     },
 };
 
-use crate::scene::{Scene, WAYS, Way, both, packets, scene, vip};
+use crate::scene::{Scene, WAYS, Way, both, bytes, packets, scene, vip};
 
 /// The packet with a payload that makes it that long, from its IP header on.
 fn sized(packet: &Frame, len: usize) -> Frame {
     let headers = inside(&as_ip(&packet.clone().payload(b""))).len();
-    let payload: Vec<u8> = (0..len - headers).map(|i| (i * 13 % 251) as u8).collect();
-    packet.clone().payload(&payload)
+    packet.clone().payload(&bytes(len - headers))
 }
 
 #[track_caller]
@@ -177,7 +176,7 @@ fn told_often_enough() {
     };
     for v6 in [false, true] {
         scene.bench.pass(10 * S);
-        let mut told = |scene: &mut Scene, last| {
+        let told = |scene: &mut Scene, last| {
             let outcome = scene.bench.send(&big(v6, last));
             match outcome.events()[..] {
                 [Event::TooBigAnswered] => true,

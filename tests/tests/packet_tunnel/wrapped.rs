@@ -17,7 +17,7 @@ use tests::{
     },
 };
 
-use crate::scene::{Scene, WAYS, Way, both, ip, packets, scene, vip};
+use crate::scene::{Scene, WAYS, Way, both, bytes, ip, packets, scene, vip};
 
 const TAGS: [&[(u16, u16)]; 4] =
     [&[], &[(VLAN, 0x2064)], &[(QINQ, 0x0005), (VLAN, 0xe006)], &[(VLAN, 1), (VLAN, 2)]];
@@ -100,8 +100,8 @@ fn every_length_of_payload_up_to_what_fits() {
             let room = 1500 - way.overhead() - headers;
             scene.lay(way, 1500);
             for len in (0..40).chain([535, 1200, room - 1, room]) {
-                let payload: Vec<u8> = (0..len).map(|i| (i * 7 % 251) as u8).collect();
-                let (outer, _) = scene.check(way, 1, &[], packet.clone().payload(&payload));
+                let long = packet.clone().payload(&bytes(len));
+                let (outer, _) = scene.check(way, 1, &[], long);
                 assert!(outer.build().len() <= 14 + 1500);
             }
             scene.lay(way, 3500);
@@ -227,8 +227,7 @@ fn fragments() {
     for way in WAYS {
         scene.lay(way, 1500);
         for v6 in [false, true] {
-            let payload: Vec<u8> = (0..2000).map(|i| (i % 251) as u8).collect();
-            let packet = scene.fresh(Frame::udp(client(v6), vip(v6)).payload(&payload));
+            let packet = scene.fresh(Frame::udp(client(v6), vip(v6)).payload(&bytes(2000)));
             let whole = as_ip(&packet);
             let mut inner = Vec::new();
             let mut queues = BTreeSet::new();
