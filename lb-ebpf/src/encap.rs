@@ -47,8 +47,13 @@ pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Event> {
     if backend.tunnel.kind == Encapsulation::None.code() {
         return Ok(());
     }
-    let largest = rules::largest(&backend.tunnel, !backend.address.is_v4());
-    if length(packet) > u32::from(largest) { Err(Event::DropTooBig) } else { Ok(()) }
+    if fits(packet, backend) { Ok(()) } else { Err(Event::DropTooBig) }
+}
+
+/// A function of its own, so that ways without a tunnel have more of the stack.
+#[inline(never)]
+fn fits(packet: &Packet, backend: &Backend) -> bool {
+    length(packet) <= u32::from(rules::largest(&backend.tunnel, !backend.address.is_v4()))
 }
 
 /// Bytes of the IP packet.

@@ -240,8 +240,8 @@ pub(crate) fn translates(vip: &Vip) -> bool {
     POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
 }
 
-/// The way of a new flow's packet.
-#[inline(always)]
+/// The way of a new flow's packet. A function of its own: see [`note`].
+#[inline(never)]
 fn way(backend: &Backend) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
     way_to(work, backend, work.flow.nat_address, work.flow.nat_port_be)
