@@ -52,13 +52,13 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
         .map(|listener| listener.as_ref().map_err(|&r| r))
         .map(|listener| pool_of(listener?, &pools, &by_name, report))
         .collect();
-    let mut ports_told = HashSet::new();
+    let mut ports = UntranslatedPorts::default();
     for (listener, &chosen) in listeners.iter().zip(&chosen) {
         if let (Ok(listener), Ok(chosen)) = (listener, chosen)
             && let Ok(pool) = &pools[chosen]
         {
             listener_with_pool(listener, pool, report);
-            untranslated_ports(listener, pool, &mut ports_told, report);
+            ports.check(listener, chosen, pool, report);
         }
     }
     group::check(&listeners, report);
@@ -356,27 +356,42 @@ fn listener_with_pool(listener: &ListenerDraft, pool: &PoolDraft, report: &Repor
     }
 }
 
-/// Direct server return and tunnels leave the packet as it is, its port too. `told` are the backends (by
-/// their place in the file) of which that was said.
-fn untranslated_ports(
-    listener: &ListenerDraft,
-    pool: &PoolDraft,
-    told: &mut HashSet<usize>,
-    report: &Report<'_>,
-) {
-    let (Ok(forward), Ok(address)) = (pool.forward, &listener.address) else { return };
-    if forward == Forward::Nat {
-        return;
-    }
-    let port = address.value.port();
-    for backend in pool.addresses() {
-        if backend.value.1.is_some_and(|own| own != port) && told.insert(backend.at) {
-            let line = report.line(address.at);
-            let problem = format!(
-                "forward = \"{}\" cannot change the port, {port} for the listener in line {line}",
-                forward.name()
-            );
-            backend.refuse(report, problem, "the address without a port, or with that one");
+/// Direct server return and tunnels leave the packet as it is, its port too.
+#[derive(Default)]
+struct UntranslatedPorts {
+    /// Ports that a pool's backends were compared with: thousands of listeners may share both.
+    compared: HashSet<(usize, u16)>,
+    /// Backends, by their place in the file, of which it was said.
+    told: HashSet<usize>,
+}
+
+impl UntranslatedPorts {
+    /// `index` is the pool's.
+    fn check(
+        &mut self,
+        listener: &ListenerDraft,
+        index: usize,
+        pool: &PoolDraft,
+        report: &Report<'_>,
+    ) {
+        let (Ok(forward), Ok(address)) = (pool.forward, &listener.address) else { return };
+        if forward == Forward::Nat {
+            return;
+        }
+        let port = address.value.port();
+        if !self.compared.insert((index, port)) {
+            return;
+        }
+        for backend in pool.addresses() {
+            if backend.value.1.is_some_and(|own| own != port) && self.told.insert(backend.at) {
+                let line = report.line(address.at);
+                let problem = format!(
+                    "forward = \"{}\" cannot change the port, {port} for the listener in line \
+                     {line}",
+                    forward.name()
+                );
+                backend.refuse(report, problem, "the address without a port, or with that one");
+            }
         }
     }
 }
