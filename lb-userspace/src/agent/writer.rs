@@ -105,10 +105,14 @@ impl Writer {
                 }
                 // All that wait, so that thousands are acted on together.
                 1.. = inputs.health.recv_many(&mut health, FACTS) => {
-                    take(&mut health).into_iter().for_each(|one| self.keeper.hear_health(one));
+                    for report in take(&mut health) {
+                        self.keeper.hear_health(report);
+                    }
                 }
                 1.. = inputs.reach.recv_many(&mut reach, FACTS) => {
-                    take(&mut reach).into_iter().for_each(|one| self.keeper.hear_reach(one));
+                    for report in take(&mut reach) {
+                        self.keeper.hear_reach(report);
+                    }
                 }
                 // A failure is noted there, and makes the next time.
                 () = sleep_until(apply), if due.is_some() => drop(self.keeper.apply()),
