@@ -76,7 +76,7 @@ events! {
     DropNoSource = 19, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
     DropPortsExhausted = 20, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
     DropGone = 21, "drop_gone", Dropped, "A TCP packet or a fragment whose flow's backend is gone and that must not be answered.";
-    DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a translated flow that is not known.";
+    DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a flow that is not known, and whose backend nothing tells again.";
     DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
     FlowMade = 24, "flow_made", Noted, "A flow was placed.";
@@ -98,6 +98,7 @@ events! {
     DropFragmentEarly = 39, "drop_fragment_early", Dropped, "A fragment that came before its datagram's first one, which alone says where to.";
     FragmentPlaced = 40, "fragment_placed", Noted, "A fragment that came before its datagram's first one was sent by pin or hash.";
     FragmentInsertFailed = 41, "fragment_insert_failed", Noted, "A datagram could not be remembered; its other fragments count as early.";
+    FlowScheduled = 42, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
 }
 
 #[cfg(test)]

@@ -26,5 +26,6 @@ pub mod layout;
 pub mod maps;
 pub mod nat;
 pub mod pin;
+pub mod running;
 pub mod select;
 pub mod sweep;

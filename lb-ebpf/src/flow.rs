@@ -19,7 +19,7 @@ use crate::{
     maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
-    pin, reset,
+    pin, reset, running,
     work::{Work, work},
 };
 
@@ -170,7 +170,9 @@ fn place(
         return Err(Event::DropBadSource);
     }
     work.client = work.packet.key.source;
-    let chosen = pin::choose(judging)?;
+    // A reset ends a flow, if there is one; it begins none.
+    let reset = work.packet.tcp.is_some_and(TcpFlags::rst);
+    let chosen = pin::choose(judging, !reset)?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
@@ -180,7 +182,6 @@ fn place(
     way(backend)?;
     let nat = pool.forward == Forward::Nat.code();
     if work.packet.tcp.is_some_and(TcpFlags::rst) {
-        // It ends a flow, if there is one; it begins none.
         return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
     }
     work.state = flow::first_state(work.packet.tcp);
@@ -193,6 +194,7 @@ fn place(
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     work.pin_owed = u8::from(pin::touch(work, judging, Touch::NewFlow, true));
     write(judging, renewed, reclaiming)?;
+    running::placed(judging.vip.pool, work.backend.id());
     debug!(ctx, "flow placed: backend {}", work.backend.id());
     Ok(Event::Forwarded)
 }
