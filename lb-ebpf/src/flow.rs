@@ -19,7 +19,7 @@ use crate::{
     maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
-    pin, reset, running,
+    pin, reset,
     work::{Work, work},
 };
 
@@ -171,8 +171,7 @@ fn place(
     }
     work.client = work.packet.key.source;
     // A reset ends a flow, if there is one; it begins none.
-    let reset = work.packet.tcp.is_some_and(TcpFlags::rst);
-    let chosen = pin::choose(judging, !reset)?;
+    let chosen = pin::choose(judging, !work.packet.tcp.is_some_and(TcpFlags::rst))?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
@@ -194,7 +193,6 @@ fn place(
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     work.pin_owed = u8::from(pin::touch(work, judging, Touch::NewFlow, true));
     write(judging, renewed, reclaiming)?;
-    running::placed(judging.vip.pool, work.backend.id());
     debug!(ctx, "flow placed: backend {}", work.backend.id());
     Ok(Event::Forwarded)
 }

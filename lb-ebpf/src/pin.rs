@@ -19,20 +19,23 @@ use crate::{
 
 /// Chooses the backend of a packet without a flow, into [`Work::backend`]: by the client's pin,
 /// else as [`select::choose`] does. Makes nothing; what to count is in the answer.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn choose(judging: &Judging<'_>, begins: bool) -> Result<Event, Event> {
-    let work = work().ok_or(Event::DropInternal)?;
-    if judging.vip.scope != 0 {
-        key(work, judging.vip);
-        if let Some(found) = PINS.get_ptr_mut(&work.pin_key) {
-            let (standing, backend) = standing(found, judging);
-            if matches!(standing, Standing::Honoured) {
-                work.backend = backend;
-                return Ok(Event::PinFollowed);
-            }
-        }
+    if follow(judging) { Ok(Event::PinFollowed) } else { select::choose(judging.vip, begins) }
+}
+
+/// Puts the backend of the client's pin into [`Work::backend`]; false: there is no valid one.
+#[inline(never)]
+fn follow(judging: &Judging<'_>) -> bool {
+    let Some(work) = work() else { return false };
+    if judging.vip.scope == 0 {
+        return false;
     }
-    select::choose(work, judging.vip, begins)
+    key(work, judging.vip);
+    let Some(found) = PINS.get_ptr_mut(&work.pin_key) else { return false };
+    let (standing, backend) = standing(found, judging);
+    work.backend = backend;
+    matches!(standing, Standing::Honoured)
 }
 
 /// What a packet of a flow on [`Work::backend`] does for its client's pin: refreshes it (P4, P5),

@@ -3,15 +3,9 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use lb_common::{
-    layout::{Pool, Running, Scheduler},
-    running,
-};
+use lb_common::{layout::Running, running};
 
-use crate::{
-    atomic,
-    maps::{POOLS, RUNNING},
-};
+use crate::{atomic, maps::RUNNING};
 
 /// The backend of two, each drawn by `draw` from a random number, that has fewer flows for its
 /// weight; its id.
@@ -36,14 +30,15 @@ fn of(backend: u32) -> Running {
     RUNNING.get(backend).copied().unwrap_or_default()
 }
 
-/// Counts a flow that was placed, where the pool asks for that.
+/// Counts a flow that was placed, where a scheduler asks for it: the agent has given the backend a
+/// weight there.
 #[inline(always)]
-pub(crate) fn placed(pool: u32, backend: u32) {
-    let counts = |pool: &Pool| pool.scheduler == Scheduler::LeastConnections.code();
-    if POOLS.get(pool).is_some_and(counts)
-        && let Some(row) = RUNNING.get_ptr_mut(backend)
-    {
-        // SAFETY: a pointer from a map look-up is valid for the program's run.
-        atomic::increment(unsafe { addr_of_mut!((*row).flows) });
+pub(crate) fn placed(backend: u32) {
+    let Some(row) = RUNNING.get_ptr_mut(backend) else { return };
+    // SAFETY: a pointer from a map look-up is valid for the program's run.
+    unsafe {
+        if (*row).weight != 0 {
+            atomic::increment(addr_of_mut!((*row).flows));
+        }
     }
 }

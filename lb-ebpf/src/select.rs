@@ -13,7 +13,7 @@ use crate::{
     atomic,
     maps::{BACKENDS, POOLS, SEED, SLOTS, TABLES, TURNS},
     running,
-    work::Work,
+    work::work,
 };
 
 /// The seed of every choice.
@@ -25,8 +25,9 @@ pub(crate) fn seed() -> Seed {
 /// Chooses a backend, into [`Work::backend`]; what to count is in the answer. Only the hash gives a
 /// packet the backend that it gave to another one of its flow: where the pool goes by something
 /// else, who does not begin a flow gets [`Event::DropNoFlow`].
-#[inline(always)]
-pub(crate) fn choose(work: &mut Work, vip: &Vip, begins: bool) -> Result<Event, Event> {
+#[inline(never)]
+pub(crate) fn choose(vip: &Vip, begins: bool) -> Result<Event, Event> {
+    let work = work().ok_or(Event::DropInternal)?;
     let pool = POOLS.get(vip.pool).ok_or(Event::DropNoBackend)?;
     if pool.table == 0 {
         return Err(Event::DropNoBackend);
