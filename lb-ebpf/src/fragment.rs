@@ -174,9 +174,8 @@ fn early(now_ns: u64) -> Result<Event, Event> {
     if vip.scope == 0 || flow::translates(vip) {
         return Err(Event::DropFragmentEarly);
     }
-    let _pin_or_hash = pin::choose(&judging, false).map_err(|event| match event {
-        Event::DropNoFlow => Event::DropFragmentEarly,
-        other => other,
+    let _pin_or_hash = pin::choose(&judging, false).map_err(|event| {
+        if event == Event::DropNoFlow { Event::DropFragmentEarly } else { event }
     })?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;

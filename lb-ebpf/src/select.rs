@@ -35,8 +35,8 @@ pub(crate) fn choose(vip: &Vip, begins: bool) -> Result<Event, Event> {
     let slots = NonZeroU32::new(SLOTS.load()).ok_or(Event::DropInternal)?;
     let table = pool.table;
     let entry = |number: u64| {
-        let (word, shift) = select::position(table, select::slot(number, slots), slots.get());
-        Some(select::backend_at(*TABLES.get(word)?, shift))
+        let (at, shift) = select::position(table, select::slot(number, slots), slots.get());
+        Some(select::backend_at(*TABLES.get(at)?, shift))
     };
     let scheduler = Scheduler::from_code(pool.scheduler).ok_or(Event::DropInternal)?;
     let (id, event) = match scheduler {
