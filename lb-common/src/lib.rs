@@ -26,6 +26,8 @@ pub mod layout;
 pub mod maps;
 pub mod nat;
 pub mod pin;
+pub mod rate;
 pub mod running;
 pub mod select;
 pub mod sweep;
+pub mod tunnel;

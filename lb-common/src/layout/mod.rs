@@ -13,6 +13,7 @@ mod pin;
 mod running;
 mod settings;
 mod sweep;
+mod tunnel;
 mod vip;
 
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
@@ -25,6 +26,7 @@ pub use pin::{Pin, PinKey};
 pub use running::Running;
 pub use settings::{Meta, Reclaim, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
+pub use tunnel::{Encapsulation, Tunnel};
 pub use vip::{
     Forward, Pool, Protocol, Refresh, Scheduler, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow,
 };

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{convert, wire},
-    config::{Config, Forward, Health, OnDown, Pool, Probe, XdpMode},
+    config::{Config, Forward, Health, OnDown, Pool, Probe, TunnelKind, XdpMode},
     limits,
 };
 
@@ -218,7 +218,8 @@ fn pool_document(pool: &Pool) -> Value {
         .collect();
     json!({
         "name": pool.name,
-        "forward": match pool.forward { Forward::Nat => "nat", Forward::Dsr => "dsr" },
+        "forward": pool.forward.name(),
+        "tunnel": tunnel_document(pool.forward),
         "on_down": on_down(pool.on_down),
         "scheduler": pool.scheduler.word(),
         "slow_start_ms": u64::try_from(pool.slow_start.as_millis()).unwrap_or(u64::MAX),
@@ -228,6 +229,23 @@ fn pool_document(pool: &Pool) -> Value {
     })
 }
 
+fn tunnel_document(forward: Forward) -> Option<Value> {
+    let tunnel = match forward {
+        Forward::Nat | Forward::Dsr => return None,
+        Forward::Tunnel(tunnel) => tunnel,
+    };
+    let port = match tunnel.kind {
+        TunnelKind::IpIp => None,
+        TunnelKind::Gue { port } => Some(port),
+    };
+    Some(json!({
+        "kind": tunnel.kind.name(),
+        "port": port,
+        "source": tunnel.source.map(|source| source.to_string()),
+        "mtu": tunnel.mtu,
+    }))
+}
+
 fn pool_name(config: &Config, index: usize) -> String {
     config.pools.get(index).map(|pool| pool.name.clone()).unwrap_or_default()
 }
@@ -235,6 +253,14 @@ fn pool_name(config: &Config, index: usize) -> String {
 fn forward(pool: &Pool) -> String {
     match pool.forward {
         Forward::Dsr => "dsr".to_owned(),
+        Forward::Tunnel(tunnel) => {
+            let port = match tunnel.kind {
+                TunnelKind::IpIp => String::new(),
+                TunnelKind::Gue { port } => format!(" to port {port}"),
+            };
+            let source = tunnel.source.map_or_else(String::new, |source| format!(" from {source}"));
+            format!("tunnel, {}{port}{source}", tunnel.kind.name())
+        }
         Forward::Nat if pool.nat_sources.is_empty() => "nat".to_owned(),
         Forward::Nat => {
             let sources: Vec<String> = pool.nat_sources.iter().map(ToString::to_string).collect();

@@ -5,7 +5,7 @@
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
-    Backend, Forward, Health, OnDown, Pool, Probe, Scheduler,
+    Backend, Forward, Health, OnDown, Pool, Prefix, Probe, Scheduler,
     error::Read,
     raw::{Found, Table, Value},
     value::Times,
@@ -16,6 +16,8 @@ pub(super) struct PoolDraft {
     pub(super) itself: Found<()>,
     pub(super) name: Read<Found<String>>,
     pub(super) forward: Read<Forward>,
+    /// `tunnel.source`, which `forward` has as well, with its place.
+    pub(super) tunnel_source: Option<Found<Prefix>>,
     pub(super) on_down: Read<OnDown>,
     pub(super) scheduler: Read<Scheduler>,
     pub(super) slow_start: Read<Duration>,
@@ -66,9 +68,7 @@ pub(super) fn pool(table: Table<'_>) -> PoolDraft {
     table.scan(&[], |table| {
         let itself = table.itself();
         let name = table.required("name", super::value::NAME, Value::name);
-        let forward = table.or("forward", Forward::Nat, |value| {
-            value.choice(&[("nat", Forward::Nat), ("dsr", Forward::Dsr)], &["tunnel"])
-        });
+        let (forward, tunnel_source) = super::tunnel::forward(table);
         let on_down = table.or("on_down", OnDown::Reset, |value| {
             value.choice(&[("reset", OnDown::Reset), ("keep", OnDown::Keep)], &[])
         });
@@ -82,6 +82,7 @@ pub(super) fn pool(table: Table<'_>) -> PoolDraft {
             itself,
             name,
             forward,
+            tunnel_source,
             on_down,
             scheduler,
             slow_start,
