@@ -191,11 +191,20 @@ impl Planner<'_> {
         let id = self.pool_id(pool)?;
         self.want_identity(Kind::Pool, id, &pool.name);
         let mut shares = Vec::new();
+        let mut lost = Vec::new();
         for backend in &pool.backends {
-            let (backend_id, record) = self.backend(pool, id, backend)?;
+            let (backend_id, record) = self.backend(pool, id, backend, false)?;
+            if matches!(self.inputs.facts.reach.get(&backend.name), Some(Reach::Lost(_))) {
+                lost.push(backend);
+            }
             if takes_clients(&record, backend.weight, pool.forward) {
                 let identity = backend.identity.clone();
                 shares.push(Share { identity, id: backend_id, weight: backend.weight });
+            }
+        }
+        if !shares.is_empty() {
+            for backend in lost {
+                let _down = self.backend(pool, id, backend, true)?;
             }
         }
         let row = WantedPool { name: pool.name.clone(), forward: pool.forward, shares };
@@ -222,6 +231,7 @@ impl Planner<'_> {
         pool: &model::Pool,
         pool_id: u32,
         backend: &model::Backend,
+        others_serve: bool,
     ) -> Result<(u16, Backend), Full> {
         static NOT_YET: Reach = Reach::Pending(String::new());
         let limits = self.inputs.limits;
@@ -252,6 +262,7 @@ impl Planner<'_> {
             intent: facts.intent.get(&backend.name).copied().unwrap_or(Intent::Ready),
             health: facts.health.get(&backend.name).unwrap_or(&Health::Unknown),
             reach: facts.reach.get(&backend.name).unwrap_or(&NOT_YET),
+            others_serve,
         };
         let record = lives::next(previous, &row, &wish);
         self.wanted.backends.insert(id, record);

@@ -87,6 +87,9 @@ fn known(
         Route::None(reason) => return Err(reason.clone()),
     };
     let mut hop = way_out(interface, links)?;
+    if let Some(link) = links.get(&interface).filter(|link| !link.runs) {
+        return Err(format!("{}, by which its route leaves, is down", link.name));
+    }
     let lower = links.get(&hop.interface).map_or("", |link| link.name.as_str());
     let preferred = || match source {
         Some(source) => Ok(vec![Address::from(source)]),
