@@ -5,6 +5,7 @@ pub mod changes;
 pub mod instance;
 mod keeper;
 mod network;
+mod news;
 mod writer;
 
 use std::{
