@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use lb_common::{hash::Seed, layout::Kind, maps::LAYOUT_VERSION};
@@ -220,6 +221,12 @@ impl<M: LbMaps> Controller<M> {
     /// Pins held when they were last counted.
     pub fn pins_held(&self) -> Option<u64> {
         self.swept.as_ref().map(|swept| swept.held.pins)
+    }
+
+    /// How long ago entries were counted.
+    pub fn counted_ago(&self) -> Option<Duration> {
+        let began_ns = self.swept.as_ref()?.began_ns;
+        Some(Duration::from_nanos(self.maps.now_ns().saturating_sub(began_ns)))
     }
 
     /// Deletes the pins that match, valid or not; how many.
