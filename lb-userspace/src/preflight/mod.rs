@@ -200,6 +200,26 @@ pub struct Findings {
     pub notes: Vec<String>,
 }
 
+impl Findings {
+    /// What this process may not look at is a note, for who only wants to know of the rest.
+    pub fn excuse_permission(&mut self) {
+        let Self { problems, notes } = self;
+        problems.retain(|problem| {
+            let Problem::Permission { missing } = problem else { return true };
+            notes.insert(
+                0,
+                format!(
+                    "not looked at, since this process lacks {}: whether the kernel has all that is \
+                     needed, which XDP programs are on the interfaces, the instance and the state \
+                     that are there; run it as root for that",
+                    missing.join(", ")
+                ),
+            );
+            false
+        });
+    }
+}
+
 /// Everything that keeps this process from running `config` on this machine, as in [`look`].
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
@@ -264,6 +284,22 @@ fn unknown(what: &str, error: &dyn std::error::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_not_be_looked_at_is_a_note_to_who_only_checks() {
+        let no_bpffs = || Problem::NoBpffs { path: "/b".into(), command: "mount".into() };
+        let missing = vec!["CAP_BPF", "CAP_NET_ADMIN"];
+        let mut found = Findings {
+            problems: vec![Problem::Permission { missing }, no_bpffs()],
+            notes: vec!["many".to_owned()],
+        };
+        found.excuse_permission();
+        assert_eq!(found.problems, [no_bpffs()]);
+        assert_eq!(found.notes.len(), 2);
+        assert!(found.notes[0].contains("lacks CAP_BPF, CAP_NET_ADMIN"), "{:?}", found.notes);
+        found.excuse_permission();
+        assert_eq!(found.notes.len(), 2);
+    }
 
     #[test]
     fn places() {
