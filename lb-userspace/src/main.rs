@@ -92,7 +92,12 @@ fn accepted(path: &Path, json: bool, wanted: For) -> Result<(Config, Vec<String>
     let mut found = preflight::look(&config);
     match wanted {
         For::Run => {}
-        For::Check => found.excuse_permission(),
+        For::Check => {
+            found.excuse_permission();
+            if found.problems.is_empty() {
+                found.problems.extend(preflight::room(&config));
+            }
+        }
         For::Detach => found.problems.retain(Problem::is_permission),
     }
     let problems: Vec<String> =

@@ -266,8 +266,7 @@ pool = "web"
     #[tokio::test(start_paused = true)]
     async fn a_reload_without_room_changes_nothing() {
         let mut keeper = start().await;
-        // `bb` has its number until it is gone.
-        let next = with(&["a", "ccc", "dddd"]);
+        let next = with(&["a", "bb", "ccc", "dddd"]);
         let error = keeper.configure(&next).expect_err("room for three");
         assert!(matches!(error, ControlError::Full(_)), "{error}");
         assert_eq!((keeper.controller.config(), keeper.due()), (&with(&["a", "bb"]), None));

@@ -306,8 +306,13 @@ impl Writer {
         };
         if let Err(error) = self.keeper.configure(&config) {
             network::detach_others(&old.agent);
-            let no_room = matches!(error, ControlError::Limit { .. } | ControlError::Full(_));
-            return Err(if no_room { refused(vec![error.to_string()]) } else { internal(error) });
+            return Err(match preflight::no_room(&error) {
+                Some(problem) => refused(vec![problem.describe(&self.config_path)]),
+                None if matches!(error, ControlError::Limit { .. }) => {
+                    refused(vec![error.to_string()])
+                }
+                None => internal(error),
+            });
         }
         if let Some(attached) = attached {
             self.interfaces = attached;

@@ -356,6 +356,21 @@ impl<M: LbMaps> Controller<M> {
     }
 }
 
+/// Would an agent on these maps take `config` on? As [`Controller::configure`] says, changing
+/// nothing.
+pub fn fits(maps: &impl LbMaps, config: &Config) -> Result<(), ControlError> {
+    let there = Snapshot::read(maps)?;
+    check_limits(&config.limits, &there.meta)?;
+    let wanted = plan::plan(&Inputs {
+        model: &Model::new(config),
+        facts: &Facts::default(),
+        there: &there,
+        limits: &config.limits,
+        finished: &BTreeSet::new(),
+    });
+    Ok(drop(wanted?))
+}
+
 /// The snapshot, read anew after an error.
 fn known<'a>(
     there: &'a mut Option<Snapshot>,
