@@ -102,6 +102,9 @@ events! {
     TooBigAnswered = 42, "too_big_answered", Sent, "Does not fit into its backend's tunnel: its sender was told by ICMP.";
     DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
+
+    PassGroupFrame = 45, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
+    DropUdpUnsummed = 46, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
 }
 
 #[cfg(test)]
