@@ -103,6 +103,9 @@ events! {
     DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
+
+    PassGroupFrame = 46, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
+    DropUdpUnsummed = 47, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
 }
 
 #[cfg(test)]

@@ -50,6 +50,16 @@ pub const fn idle_ns(state: u8, settings: &Settings) -> u64 {
     }
 }
 
+/// Have both ends closed it, or one reset it?
+#[inline(always)]
+#[must_use]
+pub const fn is_closed(state: u8) -> bool {
+    matches!(
+        TcpState::from_code(state),
+        Some(TcpState::ClosedByClient | TcpState::ClosedByBackend | TcpState::Reset)
+    )
+}
+
 /// Was a packet of the flow noted recently enough?
 #[inline(always)]
 #[must_use]

@@ -67,7 +67,8 @@ pub const fn pin(
     }
 }
 
-/// A flow; `lives` are its backend's. It counts for the backend while it is in time and served.
+/// A flow; `lives` are its backend's. It counts for the backend while it is open, in time and
+/// served.
 #[inline(always)]
 #[must_use]
 pub const fn flow(rules: &SweepRules, flow: &Flow, lives: Lives) -> Verdict {
@@ -76,6 +77,7 @@ pub const fn flow(rules: &SweepRules, flow: &Flow, lives: Lives) -> Verdict {
     if !in_time && flow.last_seen_ns < rules.before_ns {
         Verdict::Dead
     } else if in_time
+        && !flow::is_closed(flow.state)
         && lives.generation != 0
         && generation >= lives.flows_since
         && generation <= lives.generation
@@ -219,5 +221,10 @@ mod tests {
         check(TcpState::Established, 51 * S, (6, 5), held, held);
         check(TcpState::Established, 51 * S, (3, 1), held, held);
         check(TcpState::Established, 51 * S, (0, 0), held, held);
+        // Remembered, but nobody's to wait for.
+        check(TcpState::BackendClosing, 96 * S, (4, 4), Verdict::Held(3), held);
+        for closed in [TcpState::ClosedByClient, TcpState::ClosedByBackend, TcpState::Reset] {
+            check(closed, 96 * S, (4, 4), held, held);
+        }
     }
 }

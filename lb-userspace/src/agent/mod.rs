@@ -5,6 +5,7 @@ pub mod changes;
 pub mod instance;
 mod keeper;
 mod network;
+mod news;
 mod writer;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
         watch::{Wanted, Watch},
     },
     object::OBJECT,
+    preflight,
 };
 
 /// Facts that may wait for the writer: of as many backends as there can be, so that it can act on
@@ -80,7 +82,12 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
             warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
         }
     }
-    controller.apply()?;
+    if let Err(error) = controller.apply() {
+        match preflight::no_room(&error) {
+            Some(problem) => bail!(problem.describe(config_path)),
+            None => return Err(error.into()),
+        }
+    }
     let netlink = net::connect()?;
     let interfaces = match network::attach(&mut loaded, &agent, &netlink).await {
         Ok(interfaces) => interfaces,

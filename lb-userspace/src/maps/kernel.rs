@@ -33,7 +33,7 @@ use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
     large::{Large, failed, failed_io},
     per_cpu::PerCpu,
-    vip_index::VipIndex,
+    vip_index::{Change, VipIndex},
     walk,
 };
 
@@ -68,17 +68,29 @@ pub fn meta(directory: &Path) -> Result<Meta, MapError> {
 }
 
 impl KernelMaps {
-    /// Opens the maps that are pinned in `directory`; `seed` is the program's.
+    /// Opens the maps that are pinned in `directory`; `seed` is the program's. Mends what an agent
+    /// that was killed has left half done.
     pub fn open(directory: &Path, seed: Seed) -> Result<Self, MapError> {
+        let (maps, changes) = Self::restore(directory, seed)?;
+        for change in changes {
+            maps.vip_lines.write(&[change.line], &[change.value])?;
+        }
+        Ok(maps)
+    }
+
+    /// The same to look only.
+    pub fn look(directory: &Path, seed: Seed) -> Result<Self, MapError> {
+        Ok(Self::restore(directory, seed)?.0)
+    }
+
+    /// The maps, and what is to be mended.
+    fn restore(directory: &Path, seed: Seed) -> Result<(Self, Vec<Change>), MapError> {
         let vips = Large::<u32, VipRow>::open(directory, VIPS)?;
         let vip_lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?;
         let rows: Vec<_> = vips.all()?.into_iter().skip(1).map(|row| row.key).collect();
         let (vip_index, changes) =
             VipIndex::restore(&fingerprint::keys(seed), vip_lines.all()?, &rows);
-        for change in changes {
-            vip_lines.write(&[change.line], &[change.value])?;
-        }
-        Ok(Self {
+        let maps = Self {
             vips,
             vip_lines,
             vip_index,
@@ -100,7 +112,8 @@ impl KernelMaps {
             sweep_lives: Large::open(directory, SWEEP_LIVES)?,
             directory: directory.to_owned(),
             sweeping: None,
-        })
+        };
+        Ok((maps, changes))
     }
 }
 

@@ -269,6 +269,24 @@ fn listener_addresses() {
         ),
         (
             "\"203.0.113.10:80\"",
+            "\"10.0.0.1:65536\"",
+            "11:11: listener \"site\": address = \"10.0.0.1:65536\": port out of range; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
+            "\"[fd00::1]:http\"",
+            "11:11: listener \"site\": address = \"[fd00::1]:http\": not a port number; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
+            "\"10.0.0.1:\"",
+            "11:11: listener \"site\": address = \"10.0.0.1:\": not a port number; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
             "\"fd00::1\"",
             "11:11: listener \"site\": address = \"fd00::1\": no port; allowed: \
              \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
