@@ -405,7 +405,7 @@ pub fn fits(maps: &impl LbMaps, config: &Config) -> Result<(), ControlError> {
         ramps: &Ramps::recover(&there),
         now_ns: maps.now_ns(),
     });
-    Ok(drop(wanted?))
+    wanted.map(drop).map_err(ControlError::from)
 }
 
 /// The snapshot, read anew after an error.
