@@ -35,6 +35,7 @@ use crate::{
     maps::{
         MapError,
         kernel::{self, KernelMaps},
+        older::{self, OLDEST},
         walk,
     },
 };
@@ -50,10 +51,11 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
-    /// The instance that is there was made by another version.
+    /// The instance that is there was made by a newer version, or by one that nobody remembers.
     #[error(
-        "{path} holds an instance of layout version {there}, and this is version \
-         {LAYOUT_VERSION}: take it off with `holdfast detach` first (its pins and flows are lost)"
+        "{path} holds an instance of layout version {there}; this is version {LAYOUT_VERSION}, \
+         which takes over versions from {OLDEST} on: run a newer holdfast, or take it off with \
+         `holdfast detach` first (its pins and flows are lost)"
     )]
     OtherLayout {
         /// The instance's directory.
@@ -127,6 +129,8 @@ pub struct Loaded {
     /// aya's handle; dropping it leaves what is pinned.
     pub ebpf: Ebpf,
     directory: PathBuf,
+    /// Where links are that have the program of an instance to be replaced.
+    before: Option<PathBuf>,
     seed: Seed,
 }
 
@@ -167,7 +171,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         pin_sweeper(program, &directory.join(map), &directory.join(name))
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
-    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed })
+    Ok(Loaded { ebpf, directory: directory.to_owned(), before: None, seed: options.seed })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -181,7 +185,7 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
     if there.layout_version == 0 {
         return Ok(());
     }
-    if there.layout_version != LAYOUT_VERSION {
+    if there.layout_version != LAYOUT_VERSION && !older::is_known(there.layout_version) {
         return Err(LoadError::OtherLayout { path: path(), there: there.layout_version });
     }
     match difference(limits, &there) {
@@ -190,6 +194,13 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
             Err(LoadError::OtherLimit { path: path(), limit, there, wanted })
         }
     }
+}
+
+/// The layout version of the instance in that directory, if it is an earlier one that would be
+/// taken over.
+#[must_use]
+pub fn older_version(directory: &Path) -> Option<u32> {
+    Some(older::Older::find(directory).ok()??.version())
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
@@ -237,9 +248,38 @@ impl Loaded {
         KernelMaps::open(&self.directory, self.seed)
     }
 
+    /// Where its maps and links are pinned.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Links that are pinned in that directory get this program and move to this one's.
+    pub fn take_links_from(&mut self, before: &Path) {
+        self.before = Some(before.to_owned());
+    }
+
+    /// Its pins are in another directory now.
+    pub fn moved_to(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.directory);
+        self.before = None;
+    }
+
     /// Puts the program on an interface, by the link that is pinned there or by a new one.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
         let pin = link_pin(&self.directory, interface);
+        let before = self.before.as_ref().map(|before| link_pin(before, interface));
+        if let Some(before) = before.filter(|before| before.exists()) {
+            let kept = self.replace(interface, &before);
+            // The pin of a link that leads nowhere is dealt with below.
+            if matches!(kept, Ok(()) | Err(LoadError::Attach { .. })) {
+                let moved = fs::rename(&before, &pin);
+                moved.map_err(|source| LoadError::Link {
+                    interface: interface.to_owned(),
+                    source,
+                })?;
+            }
+        }
         if pin.exists() {
             match self.replace(interface, &pin) {
                 Ok(()) => return Ok(Attached::Replaced),
@@ -317,7 +357,8 @@ fn link_error(interface: &str, error: LinkError) -> LoadError {
 
 const LINK_PREFIX: &str = "link-";
 
-fn link_pin(directory: &Path, interface: &str) -> PathBuf {
+/// The pin of an interface's link.
+pub(crate) fn link_pin(directory: &Path, interface: &str) -> PathBuf {
     // A dot may not stand in the name of a bpffs pin.
     directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
 }

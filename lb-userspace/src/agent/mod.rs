@@ -40,6 +40,7 @@ use crate::{
     },
     object::OBJECT,
     preflight,
+    upgrade::{self, Upgrade},
 };
 
 /// Facts that may wait for the writer: of as many backends as there can be, so that it can act on
@@ -56,17 +57,22 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let started = SystemTime::now();
     raise_file_limit();
     let agent = config.agent.clone();
-    let fresh = !agent.bpffs.exists();
-    let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    let fresh = !agent.bpffs.exists() && !upgrade::next(&agent.bpffs).exists();
+    let mut lock = Lock::take(&agent.state, &agent.bpffs)?;
+    if upgrade::settle(&agent.bpffs)? {
+        lock.add(&agent.bpffs)?;
+    }
     // A start that is refused from here on leaves nothing in the kernel.
     let made = Made::from_now(&agent.bpffs, fresh)
         .with_context(|| format!("cannot look into {}", agent.bpffs.display()))?;
     let server = api::Server::bind(&agent.admin)
         .with_context(|| format!("cannot serve the admin API on {}", agent.admin.display()))?;
     let state = State::load(&agent.state)?;
+    loader::check_instance(&agent.bpffs, &config.limits)?;
+    let mut upgrade = Upgrade::of(&agent.bpffs)?;
     let mut loaded = loader::load(&Options {
         object: OBJECT,
-        directory: &agent.bpffs,
+        directory: upgrade.as_ref().map_or(&agent.bpffs, Upgrade::place),
         limits: &config.limits,
         seed: state.seed(),
         packet_events: agent.packet_events,
@@ -76,6 +82,11 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         log_packets(&mut loaded)?;
     }
 
+    if let Some(upgrade) = &mut upgrade {
+        lock.add(upgrade.place())?;
+        upgrade.fill(&mut loaded.maps()?)?;
+        loaded.take_links_from(&agent.bpffs);
+    }
     let mut controller = Controller::new(loaded.maps()?, config.clone(), state.seed())?;
     for (backend, intent) in &state.intents {
         if controller.set_intent(backend, *intent).is_err() {
@@ -93,6 +104,10 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         Ok(interfaces) => interfaces,
         Err(error) => bail!(changes::refused_attach(&error, &agent, config_path)),
     };
+    if let Some(upgrade) = upgrade {
+        upgrade.finish(controller.maps_mut())?;
+        loaded.moved_to(&agent.bpffs);
+    }
     network::detach_others(&agent);
     made.keep();
     memory::give_back();
@@ -190,6 +205,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let agent = &config.agent;
     let _lock = Lock::take(&agent.state, &agent.bpffs)?;
     let mut state = State::load(&agent.state)?;
+    upgrade::detach(&agent.bpffs)?;
     loader::detach_all(&agent.bpffs)
         .with_context(|| format!("cannot remove {}", agent.bpffs.display()))?;
     let changes = network::remove_addresses(&state).await?;

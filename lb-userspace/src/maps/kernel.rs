@@ -83,6 +83,21 @@ impl KernelMaps {
         Ok(Self::restore(directory, seed)?.0)
     }
 
+    /// Their pins are in another directory now.
+    pub fn moved_to(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.directory);
+    }
+
+    /// Writes pins, in the place of those of these clients if there are some.
+    pub(super) fn put_pins(&self, pins: &[(PinKey, Pin)]) -> Result<(), MapError> {
+        self.pins.write_entries(pins)
+    }
+
+    /// Writes pins of clients that have none.
+    pub(super) fn add_pins(&self, pins: &[(PinKey, Pin)]) -> Result<(), MapError> {
+        self.pins.add_entries(pins)
+    }
+
     /// The maps, and what is to be mended.
     fn restore(directory: &Path, seed: Seed) -> Result<(Self, Vec<Change>), MapError> {
         let vips = Large::<u32, VipRow>::open(directory, VIPS)?;

@@ -277,6 +277,13 @@ pub fn look(config: &Config) -> Findings {
         }
         Err(problem) => problems.push(problem),
     }
+    if privileged && let Some(version) = loader::older_version(&agent.bpffs) {
+        found.notes.push(format!(
+            "{}: an instance of an earlier version is there (layout {version}); `run` takes it over \
+             with its pins, while connections that neither pin nor hash place again break",
+            agent.bpffs.display()
+        ));
+    }
     let nat = config.pools.iter().position(|pool| pool.forward == Forward::Nat);
     found.problems.extend(nat.and_then(ports::check));
     found

@@ -1,6 +1,5 @@
 //! The real program on maps of a test's own: a scene is set, packets go in, outcomes come out.
 
-mod full;
 mod program;
 mod scene;
 pub mod site;
