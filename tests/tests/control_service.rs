@@ -97,10 +97,14 @@ fn a_backend_waits_for_probe_and_neighbour() {
     scenario.expect_of("pool", only_one);
     scenario.expect_of(
         "backend web-2",
-        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 down generation=1 since=1",
     );
     scenario.all_well();
     scenario.apply();
+    scenario.expect_of(
+        "backend web-2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2 interface=2 sources=1",
+    );
     scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:126 web-2=2:125");
     scenario.log();
     // A neighbour that is silent for a moment is still where it was.
@@ -123,7 +127,7 @@ fn who_cannot_be_reached_makes_room_for_the_others() {
     scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:251");
     scenario.expect_of(
         "backend web-2",
-        "backend web-2=2 10.0.0.12:80 pool web=1 down generation=1 since=1",
+        "backend web-2=2 10.0.0.12:80 pool web=1 down generation=1 since=1 sources=1",
     );
     let status = scenario.agent.status().expect("read");
     assert!(!status.backends[1].takes_clients);
@@ -135,7 +139,7 @@ fn who_cannot_be_reached_makes_room_for_the_others() {
     scenario.apply();
     scenario.expect_of(
         "backend web-2",
-        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2 interface=2 sources=1",
     );
     scenario.expect_of("pool", "pool web=1 nat table=1 web-1=1:126 web-2=2:125");
 }

@@ -171,9 +171,9 @@ fn names_and_backend_addresses() {
         (
             "\"10.0.0.11:8080\"",
             "\"10.0.0.11:65536\"",
-            "7:11: pool \"web\": backend \"web-1\": address = \"10.0.0.11:65536\": not an IP \
-             address (names are not looked up); allowed: \"10.0.0.11:8080\", \"10.0.0.11\", \
-             \"[fd00::11]:8080\" or \"fd00::11\"; port 1 to 65535",
+            "7:11: pool \"web\": backend \"web-1\": address = \"10.0.0.11:65536\": port \
+             out of range; allowed: \"10.0.0.11:8080\", \"10.0.0.11\", \"[fd00::11]:8080\" or \
+             \"fd00::11\"; port 1 to 65535",
         ),
         (
             "\"10.0.0.11:8080\"",
