@@ -15,8 +15,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The kernel of Debian 12.
-const KERNEL: &str = "6.1";
+/// The newest kernel of Debian 12.
+const KERNEL: &str = "6.12";
 /// What sets IPVS up, and its libraries.
 const IPVSADM: [&str; 4] = ["ipvsadm", "libnl-3-200", "libnl-genl-3-200", "libpopt0"];
 

@@ -265,7 +265,7 @@ impl Bench<'_> {
         let measured = veth::measure(
             &mut driver,
             &ways,
-            veth::Amount { flows: 1 << 16, rounds: self.rounds, packets: 200_000 },
+            veth::Amount { flows: 1 << 16, rounds: self.rounds, packets: 400_000 },
         );
         let row = |pair: &&Compared| {
             let find = |way| measured.iter().find(|one| one.way == way).expect("it was measured");
