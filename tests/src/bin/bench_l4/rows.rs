@@ -162,8 +162,7 @@ impl Bench<'_> {
         let (opening, traffic) = traffic(site, amount);
         let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
         under_way.fill_table();
-        let (rounds, made) = under_way.rounds(self.plan(amount));
-        let note = if made < 0.5 { String::new() } else { format!("{made:.1} ‰ placed anew") };
+        let (rounds, note) = under_way.rounds(self.plan(amount));
         Some(cost(name, "LRU hash look-up", &rounds, target, note))
     }
 
