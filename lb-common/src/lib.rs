@@ -26,5 +26,7 @@ pub mod layout;
 pub mod maps;
 pub mod nat;
 pub mod pin;
+pub mod rate;
 pub mod select;
 pub mod sweep;
+pub mod tunnel;

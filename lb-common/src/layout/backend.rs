@@ -1,6 +1,6 @@
 //! Backends: where they are, how to reach them, and in which life they are.
 
-use super::{code, pod};
+use super::{Tunnel, code, pod};
 use crate::address::Address;
 
 code! {
@@ -86,6 +86,8 @@ pod! {
         pub nat_sources: [Address; NAT_SOURCES],
         /// How to reach it.
         pub hop: Hop,
+        /// How packets to it are wrapped up (`tunnel`).
+        pub tunnel: Tunnel,
         /// How many of `nat_sources` count: 0 to 4.
         pub nat_source_count: u32,
         /// Counts its lives; pins of another generation are void.

@@ -14,11 +14,14 @@
 
 use lb_common::{
     address::Address,
-    layout::{Backend, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP},
+    layout::{Backend, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP, Tunnel},
 };
 
-use super::facts::{Health, Intent, Reach};
-use crate::config::OnDown;
+use super::{
+    facts::{Health, Intent, Reach},
+    tunnel,
+};
+use crate::{config::OnDown, model};
 
 /// What is wanted of a backend.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Wish<'a> {
     pub port_be: u16,
     /// What its flows get while it is down.
     pub on_down: OnDown,
+    /// How packets to it are wrapped up, if they are.
+    pub tunnel: Option<&'a model::Tunnel>,
     /// Is its pool probed at all?
     pub checked: bool,
     /// What the operator wants.
@@ -60,11 +65,13 @@ pub fn next(previous: Option<&Backend>, row: &Backend, wish: &Wish<'_>) -> Backe
     } else {
         row.flows_since
     };
-    let (hop, nat_sources, nat_source_count) = way(previous, wish);
+    let way = tunnel::lay(way(previous, wish), wish.tunnel);
+    let Way { hop, nat_sources, nat_source_count, tunnel } = way;
     Backend {
         address: wish.address,
         nat_sources,
         hop,
+        tunnel,
         nat_source_count,
         generation,
         flows_since,
@@ -117,21 +124,38 @@ fn state(previous: Option<&Backend>, wish: &Wish<'_>) -> BackendState {
     }
 }
 
-fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> (Hop, [Address; NAT_SOURCES], u32) {
+/// How packets get to a backend, as its record has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    pub(super) nat_sources: [Address; NAT_SOURCES],
+    pub(super) nat_source_count: u32,
+    pub(super) tunnel: Tunnel,
+}
+
+fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
     match wish.reach {
-        Reach::Known { hop, nat_sources } => {
-            let mut sources = [Address::default(); NAT_SOURCES];
-            let mut count = 0;
-            for (slot, source) in sources.iter_mut().zip(nat_sources) {
+        Reach::Known { hop, nat_sources, mtu } => {
+            let mut way = Way { hop: *hop, ..Way::default() };
+            for (slot, source) in way.nat_sources.iter_mut().zip(nat_sources) {
                 *slot = *source;
-                count += 1;
+                way.nat_source_count += 1;
             }
-            (*hop, sources, count)
+            // What does not fit into a field fits all the more on the way.
+            way.tunnel.mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
+            way
         }
         // A neighbour that is silent for a moment is still where it was.
-        Reach::Pending(_) => previous
-            .filter(|old| old.address == wish.address)
-            .map_or_else(Default::default, |old| (old.hop, old.nat_sources, old.nat_source_count)),
+        Reach::Pending(_) => {
+            previous.filter(|old| old.address == wish.address).map_or_else(Way::default, |old| {
+                Way {
+                    hop: old.hop,
+                    nat_sources: old.nat_sources,
+                    nat_source_count: old.nat_source_count,
+                    tunnel: old.tunnel,
+                }
+            })
+        }
     }
 }
 
@@ -152,6 +176,7 @@ mod tests {
             address: address(1),
             port_be: 80,
             on_down,
+            tunnel: None,
             checked: true,
             intent,
             health,
@@ -161,7 +186,7 @@ mod tests {
 
     fn known(interface: u32) -> Reach {
         let hop = Hop { interface, ..Hop::default() };
-        Reach::Known { hop, nat_sources: vec![address(254)] }
+        Reach::Known { hop, nat_sources: vec![address(254)], mtu: 1500 }
     }
 
     /// Walks through health reports; state, generation and `flows_since` after each.
