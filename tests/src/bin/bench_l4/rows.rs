@@ -81,12 +81,13 @@ struct Compared {
     target: Option<Target>,
 }
 
-const PAIRS: [Compared; 4] = [
+const PAIRS: [Compared; 5] = [
     Compared {
         ours: Way::Holdfast(Mode::Dsr),
         theirs: Way::Empty,
         target: Some(Target::AtLeast(0.6)),
     },
+    Compared { ours: Way::Holdfast(Mode::Tunnel), theirs: Way::Empty, target: None },
     Compared { ours: Way::Holdfast(Mode::Nat), theirs: Way::Empty, target: None },
     Compared { ours: Way::Holdfast(Mode::Dsr), theirs: Way::Forwarding, target: None },
     Compared {
@@ -117,7 +118,7 @@ impl Bench<'_> {
     pub(crate) fn run(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for amount in &AMOUNTS {
-            for mode in [Mode::Dsr, Mode::Nat] {
+            for mode in [Mode::Dsr, Mode::Tunnel, Mode::Nat] {
                 rows.extend(self.established(Site::of(mode), amount, target(mode, amount)));
             }
         }
@@ -127,8 +128,9 @@ impl Bench<'_> {
         rows.extend(self.established(udp, many, None));
         rows.extend(self.established(v6, many, None));
         rows.extend(self.refreshed(many));
-        for (mode, target) in [(Mode::Dsr, Some(Target::AtMost(1.5))), (Mode::Nat, None)] {
-            rows.extend(self.new_flow(mode, target));
+        rows.extend(self.new_flow(Mode::Dsr, Some(Target::AtMost(1.5))));
+        for mode in [Mode::Tunnel, Mode::Nat] {
+            rows.extend(self.new_flow(mode, None));
         }
         rows.extend(self.not_for_us());
         rows.extend(self.memory());
@@ -365,8 +367,8 @@ fn described(site: Site) -> String {
 fn target(mode: Mode, amount: &Amount) -> Option<Target> {
     match mode {
         Mode::Dsr if amount.flows == 1 => Some(Target::AtMost(0.7)),
-        Mode::Dsr => Some(Target::AtMost(0.35)),
-        Mode::Nat => None,
+        Mode::Dsr | Mode::Tunnel if amount.flows > 1 => Some(Target::AtMost(0.35)),
+        Mode::Dsr | Mode::Tunnel | Mode::Nat => None,
     }
 }
 

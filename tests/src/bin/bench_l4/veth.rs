@@ -56,6 +56,7 @@ impl Way {
             Self::Forwarding => "plain IP forwarding".to_owned(),
             Self::Nftables => "nftables DNAT with jhash".to_owned(),
             Self::Ipvs(Mode::Dsr) => "IPVS DR".to_owned(),
+            Self::Ipvs(Mode::Tunnel) => "IPVS TUN".to_owned(),
             Self::Ipvs(Mode::Nat) => "IPVS NAT".to_owned(),
         }
     }
@@ -260,6 +261,7 @@ fn schedule(balancer: &Namespace, mode: Mode) {
     balancer.ip("addr add 203.0.113.10/32 dev lo");
     let method = match mode {
         Mode::Dsr => "-g",
+        Mode::Tunnel => "-i",
         Mode::Nat => "-m",
     };
     let ipvsadm = |arguments: &str| {
