@@ -95,7 +95,7 @@ fn as_version_3(instance: &Path) {
     let data = MapData::from_pin(instance.join(VIPS)).expect("a map");
     let mut vips = HashMap::<_, VipKey, [u8; 56]>::try_from(Map::HashMap(data)).expect("a hash");
     for (key, vip) in maps.vips().expect("read") {
-        let bytes = bytemuck::bytes_of(&vip).try_into().expect("its size");
+        let bytes: [u8; 56] = bytemuck::bytes_of(&vip).try_into().expect("its size");
         vips.insert(key, bytes, 0).expect("inserted");
     }
     // The program holds what it needs.
