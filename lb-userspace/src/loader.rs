@@ -38,6 +38,7 @@ use crate::{
         older::{self, OLDEST},
         walk,
     },
+    upgrade,
 };
 
 /// Loading, attaching or detaching failed.
@@ -363,11 +364,12 @@ pub(crate) fn link_pin(directory: &Path, interface: &str) -> PathBuf {
     directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
 }
 
-/// Id of the program that the link pinned for an interface carries; `None` where there is none, or
-/// where it leads nowhere any more.
+/// Id of the program that the link pinned for an interface carries, also where an upgrade has moved
+/// it already; `None` where there is none, or where it leads nowhere any more.
 #[must_use]
 pub fn linked_program(directory: &Path, interface: &str) -> Option<u32> {
-    let link = PinnedLink::from_pin(link_pin(directory, interface)).ok()?;
+    let pinned = |directory: &Path| PinnedLink::from_pin(link_pin(directory, interface)).ok();
+    let link = pinned(directory).or_else(|| pinned(&upgrade::next(directory)))?;
     Some(FdLink::from(link).info().ok()?.program_id())
 }
 

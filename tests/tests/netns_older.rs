@@ -206,6 +206,12 @@ fn check(shape: Shape, pool: &str, kills: u64) {
     let _again = site.agent.take().expect("an agent").stop();
     site.agent = Some(site.holdfast.start_ready_but(&[("web-3", BackendState::Draining)]));
     assert_eq!(pins(&site).len(), pinned.len());
+    // As it is when it was killed before the next instance had the old one's name.
+    let _again = site.agent.take().expect("an agent").stop();
+    fs::rename(&instance, beside(&instance, "+next")).expect("renamed");
+    site.agent = Some(site.holdfast.start_ready_but(&[("web-3", BackendState::Draining)]));
+    assert_eq!(pins(&site).len(), pinned.len());
+    assert!(!beside(&instance, "+next").exists());
     drop(echoes);
 }
 
