@@ -32,6 +32,7 @@ use crate::{
     control::controller::Controller,
     health::Checks,
     loader::{self, Loaded, Made, Options},
+    maps::LbMaps,
     memory,
     net::{
         self,
@@ -88,17 +89,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         loaded.take_links_from(&agent.bpffs);
     }
     let mut controller = Controller::new(loaded.maps()?, config.clone(), state.seed())?;
-    for (backend, intent) in &state.intents {
-        if controller.set_intent(backend, *intent).is_err() {
-            warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
-        }
-    }
-    if let Err(error) = controller.apply() {
-        match preflight::no_room(&error) {
-            Some(problem) => bail!(problem.describe(config_path)),
-            None => return Err(error.into()),
-        }
-    }
+    begin(&mut controller, &state, config_path)?;
     let netlink = net::connect()?;
     let interfaces = match network::attach(&mut loaded, &agent, &netlink).await {
         Ok(interfaces) => interfaces,
@@ -159,6 +150,26 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     // A request under way gets its answer, or an error: the writer may be gone.
     let _ended = tokio::time::timeout(Duration::from_secs(3), api_task).await;
     ended
+}
+
+/// Brings the maps to what configuration and operator want.
+fn begin<M: LbMaps>(
+    controller: &mut Controller<M>,
+    state: &State,
+    config_path: &Path,
+) -> anyhow::Result<()> {
+    for (backend, intent) in &state.intents {
+        if controller.set_intent(backend, *intent).is_err() {
+            warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
+        }
+    }
+    if let Err(error) = controller.apply() {
+        match preflight::no_room(&error) {
+            Some(problem) => bail!(problem.describe(config_path)),
+            None => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 async fn stop_signal() -> anyhow::Result<&'static str> {

@@ -18,16 +18,19 @@ use lb_common::{
 };
 
 use super::{
-    Cursor, LbMaps, MapError,
+    Batch, Cursor, LbMaps, MapError,
     kernel::{self, KernelMaps},
     large::Large,
 };
 
+/// Reads a map of the instance in a directory, into the present form.
+type Read<K, V> = fn(&Path) -> Result<Batch<K, V>, MapError>;
+
 /// A version's layouts, where they differ from the present ones.
 struct Layout {
     version: u32,
-    vips: fn(&Path) -> Result<Vec<(VipKey, Vip)>, MapError>,
-    backends: fn(&Path) -> Result<Vec<(u32, Backend)>, MapError>,
+    vips: Read<VipKey, Vip>,
+    backends: Read<u32, Backend>,
 }
 
 /// Every version that is taken over. Each change of a layout that is read here gets its version's
@@ -91,8 +94,8 @@ impl Older {
         let names = Large::<IdentityKey, Name>::open(directory, IDENTITIES)?.entries()?;
         to.set_identities(&names)?;
         let pools = Large::<u32, Pool>::open(directory, POOLS)?.entries()?;
-        let named = |id: u32| names.iter().any(|(key, _)| *key == pool_key(id));
-        for (id, pool) in pools.into_iter().filter(|(id, _)| named(*id)) {
+        let has_name = |id: u32| names.iter().any(|(key, _)| *key == pool_key(id));
+        for (id, pool) in pools.into_iter().filter(|(id, _)| has_name(*id)) {
             // Its tables are built anew.
             to.set_pool(id, &Pool { table: 0, ..pool })?;
         }
@@ -106,7 +109,7 @@ impl Older {
         while !cursor.done {
             to.put_pins(&pins.scan(&mut cursor)?)?;
         }
-        self.balance(to)
+        balance(to)
     }
 
     /// Carries the pins that were made meanwhile, once no packet makes any in the old map.
@@ -128,16 +131,16 @@ impl Older {
     fn pins(&self) -> Result<Large<PinKey, Pin>, MapError> {
         Large::open(&self.directory, PINS)
     }
+}
 
-    /// So that what was carried over counts as made, and nothing as evicted.
-    fn balance(&self, to: &mut KernelMaps) -> Result<(), MapError> {
-        let mut carried = 0_u64;
-        let mut cursor = Cursor::default();
-        while !cursor.done {
-            carried += to.scan_pins(&mut cursor)?.len() as u64;
-        }
-        to.set_reclaim(&Reclaim { pins_removed: carried.wrapping_neg(), ..Reclaim::default() })
+/// So that what was carried over counts as made, and nothing as evicted.
+fn balance(to: &mut KernelMaps) -> Result<(), MapError> {
+    let mut carried = 0_u64;
+    let mut cursor = Cursor::default();
+    while !cursor.done {
+        carried += to.scan_pins(&mut cursor)?.len() as u64;
     }
+    to.set_reclaim(&Reclaim { pins_removed: carried.wrapping_neg(), ..Reclaim::default() })
 }
 
 fn pool_key(id: u32) -> IdentityKey {

@@ -159,12 +159,12 @@ fn a_neighbour_that_goes_is_asked_for_again() {
             thread::sleep(Duration::from_millis(20));
         }
     }
-    // It no longer answers: its last address stands until the kernel has asked in vain.
+    // It no longer answers.
     far.ip("link set far0 arp off");
     far.ip("addr del 10.0.0.2/24 dev far0");
     near.ip("neigh del 10.0.0.2 dev eth0");
-    following.quiet(Duration::from_secs(2));
     following.until("a", &Reach::Pending(SILENT.into()));
+    following.until("a", &lost(SILENT));
     let failed = near.ip("neigh show 10.0.0.2");
     assert!(failed.contains("FAILED") || failed.contains("INCOMPLETE"), "{failed}");
     // An operator's entry is taken over, and left as it is.
