@@ -26,7 +26,7 @@ events! {
 /// for it. Both in bytes.
 #[inline(always)]
 pub const fn inner_v4(first: u8, total_len: u16, room: u16) -> Result<u16, DecapEvent> {
-    let header_len = (first & 0xf) as u16 * 4;
+    let header_len = ((first & 0xf) as u16).wrapping_mul(4);
     if first >> 4 != 4 || header_len < 20 || total_len < header_len {
         return Err(DecapEvent::PassBadHeader);
     }

@@ -94,6 +94,7 @@ fn counted(status: &Status, name: &str) -> u64 {
 /// Clients stay with one backend; large uploads find the size that fits; long datagrams arrive
 /// once their client knows it; pings are answered.
 fn check(inner: Family, outer: Family, pool: &str) {
+    const BODY: usize = 1 << 20;
     let lab = Lab::new(Shape::OneArm, CLIENTS, BACKENDS);
     let dns = SocketAddr::new(lab.vip(inner), 5353);
     let site = site(lab, inner, outer, pool);
@@ -107,7 +108,6 @@ fn check(inner: Family, outer: Family, pool: &str) {
     let dropped = site.holdfast.status().events.dropped;
     assert!(dropped.is_empty(), "{dropped:?}");
 
-    const BODY: usize = 1 << 20;
     for client in &clients[..4] {
         let got = transfer(&lab.clients, *client, &format!("http://{web}/sink"), BODY, 10);
         let (status, _, sent) =

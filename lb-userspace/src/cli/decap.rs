@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use lb_common::tunnel::GUE_PORT;
+use lb_common::{decap::DecapEvent, tunnel::GUE_PORT};
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Map, Value};
 
@@ -61,7 +61,8 @@ pub struct DecapArgs {
 }
 
 fn prefix(text: &str) -> Result<Prefix, String> {
-    text.parse().map_err(|_: String| {
+    // Its own words are about clients.
+    text.parse().ok().ok_or_else(|| {
         "allowed is an address with or without a prefix length, like 10.0.0.1 or 10.255.0.0/16"
             .to_owned()
     })
@@ -148,11 +149,10 @@ fn show(arguments: &DecapArgs, directory: &Path) -> Result<String, DecapError> {
             .collect();
         return Ok(format!("{}\n", Value::Object(all)));
     }
-    let mut text = String::new();
-    for (event, count) in counted {
-        text += &format!("{:<18} {count:>12}  {}\n", event.name(), event.description());
-    }
-    Ok(text)
+    let line = |(event, count): (DecapEvent, u64)| {
+        format!("{:<18} {count:>12}  {}\n", event.name(), event.description())
+    };
+    Ok(counted.into_iter().map(line).collect())
 }
 
 #[cfg(test)]
