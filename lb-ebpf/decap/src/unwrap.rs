@@ -64,9 +64,9 @@ pub(crate) fn unwrap(ctx: &XdpContext) -> Result<(), DecapEvent> {
     }
     let v6 = outer.inner == IPV6;
     if v6 {
-        inner_ipv6(ctx, &outer)?
+        inner_ipv6(ctx, &outer)?;
     } else {
-        inner_ipv4(ctx, &outer)?
+        inner_ipv4(ctx, &outer)?;
     }
     // SAFETY: the context is the program's own; no pointer into the packet outlives this.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, (outer.at - l3) as i32) } != 0 {
