@@ -53,7 +53,7 @@ pub struct DecapArgs {
     #[arg(long, conflicts_with_all = ["address", "vip", "from", "off"])]
     pub show: bool,
     /// Print JSON
-    #[arg(long, requires = "show")]
+    #[arg(long, conflicts_with_all = ["address", "vip", "from", "off"])]
     pub json: bool,
     /// Take the program off again
     #[arg(long, conflicts_with_all = ["address", "vip", "from"])]
@@ -192,6 +192,7 @@ mod tests {
         check(&format!("{put} --port 0"), ValueValidation);
         check(&format!("{put} --mode fast"), ValueValidation);
         check(&format!("{put} --from 10.0.0.0/33"), ValueValidation);
-        check(&format!("{put} --json"), MissingRequiredArgument);
+        check(&format!("{put} --json"), ArgumentConflict);
+        check("--interface eth0 --json", MissingRequiredArgument);
     }
 }
