@@ -16,3 +16,4 @@ pub mod net;
 pub mod object;
 pub mod preflight;
 pub mod sessions;
+pub mod turns;

@@ -17,12 +17,12 @@ use lb_common::{
     hash::Seed,
     layout::{
         Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey, VipLine,
-        VipRow,
+        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        VipLine, VipRow,
     },
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
-        RECLAIM, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
+        RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
         SWEEP_SCOPES, TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
@@ -46,6 +46,7 @@ pub struct KernelMaps {
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
     backends: Large<u32, Backend>,
+    running: Large<u32, Running>,
     pins: Large<PinKey, Pin>,
     flows: Large<FlowKey, Flow>,
     settings: Array<MapData, Settings>,
@@ -85,6 +86,7 @@ impl KernelMaps {
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
             backends: Large::open(directory, BACKENDS)?,
+            running: Large::open(directory, RUNNING)?,
             pins: Large::open(directory, PINS)?,
             flows: Large::open(directory, FLOWS)?,
             settings: open(directory, SETTINGS, Map::Array)?,
@@ -220,6 +222,14 @@ impl LbMaps for KernelMaps {
 
     fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError> {
         self.backends.write_entries(rows)
+    }
+
+    fn running(&self) -> Result<Vec<Running>, MapError> {
+        self.running.all()
+    }
+
+    fn set_running(&mut self, rows: &[(u32, Running)]) -> Result<(), MapError> {
+        self.running.write_entries(rows)
     }
 
     fn grace_period(&self) -> Result<(), MapError> {
