@@ -11,6 +11,7 @@ pub mod limits;
 pub mod loader;
 pub mod maglev;
 pub mod maps;
+pub mod memory;
 pub mod model;
 pub mod net;
 pub mod object;

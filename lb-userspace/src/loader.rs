@@ -143,10 +143,10 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let vip_lines = limits::vip_lines(limits);
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
-    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
+    // The loader reads the kernel's types by itself; they take some 20 MiB, so it goes before they
+    // are read once more.
     let mut loader = EbpfLoader::new();
     loader
-        .btf(Some(&types))
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
@@ -158,7 +158,9 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         loader.map_max_entries(map, entries);
     }
     let mut ebpf = loader.load(options.object)?;
+    drop(loader);
     verify(&mut ebpf, PROGRAM)?;
+    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
     for (name, map) in SWEEPERS {
         let program: &mut Iter = named(&mut ebpf, name).map_err(LoadError::Verify)?;
         program.load("bpf_map_elem", &types).map_err(LoadError::Verify)?;
