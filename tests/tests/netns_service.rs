@@ -139,7 +139,7 @@ fn without_probes_a_vanished_machines_clients_move_too() {
     let lab = Lab::new(Shape::Routed, CLIENTS, 3);
     let probed = usual_configuration(&lab).text;
     let lines = probed.lines().filter(|line| !line.starts_with("health"));
-    let text = lines.map(|line| format!("{line}\n")).collect();
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
     let site = Site::start(lab, &Configuration { text });
     let placed = settle(&site);
     site.lab.backends[1].ip("link set eth0 down");
