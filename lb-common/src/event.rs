@@ -80,7 +80,7 @@ events! {
     DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
     FlowMade = 24, "flow_made", Noted, "A flow was placed.";
-    FlowInsertFailed = 25, "flow_insert_failed", Noted, "A placed flow could not be written; its next packet follows pin and hash.";
+    FlowInsertFailed = 25, "flow_insert_failed", Noted, "A placed flow could not be written, since another CPU took the place; its next packet follows pin and hash.";
     PinMade = 26, "pin_made", Noted, "A pin was inserted.";
     PinRenewed = 27, "pin_renewed", Noted, "A void pin was made anew in place.";
     PinFollowed = 28, "pin_followed", Noted, "A new flow followed its client's pin.";
@@ -98,6 +98,7 @@ events! {
     DropFragmentEarly = 39, "drop_fragment_early", Dropped, "A fragment that came before its datagram's first one, which alone says where to.";
     FragmentPlaced = 40, "fragment_placed", Noted, "A fragment that came before its datagram's first one was sent by pin or hash.";
     FragmentInsertFailed = 41, "fragment_insert_failed", Noted, "A datagram could not be remembered; its other fragments count as early.";
+    FlowEvicted = 42, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod ctx;
 mod flow;
 mod fragment;
 mod icmp;
+mod lines;
 mod maps;
 mod nat;
 mod parse;

@@ -13,9 +13,9 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::MapData,
+    maps::{Array, MapData, MapError as AyaMapError},
     programs::{
-        Iter, Program, ProgramError, Xdp, XdpMode as AyaMode,
+        Iter, Program, ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode as AyaMode,
         links::{FdLink, LinkError, PinnedLink},
         xdp::XdpLink,
     },
@@ -24,9 +24,10 @@ use lb_common::{
     fingerprint,
     hash::Seed,
     maps::{
-        KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, SWEEPERS, TEST_CLOCK,
-        VIP_LINES,
+        FLOW_LINES, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM, READ_JIFFIES, SEED,
+        SLOTS, SWEEPERS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
     },
+    ticks,
 };
 
 use crate::{
@@ -35,6 +36,7 @@ use crate::{
     maps::{
         MapError,
         kernel::{self, KernelMaps},
+        ticks::{Ticks, jiffy_ns, now_ns},
         walk,
     },
 };
@@ -128,6 +130,7 @@ pub struct Loaded {
     pub ebpf: Ebpf,
     directory: PathBuf,
     seed: Seed,
+    ticks: Ticks,
 }
 
 /// Loads the program over the maps pinned in the directory; makes those that are not there.
@@ -141,6 +144,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let slots = limits.maglev_slots;
     let keys = fingerprint::keys(options.seed);
     let vip_lines = limits::vip_lines(limits);
+    let flow_lines = limits::flow_lines(limits);
+    let tick_shift = ticks::shift(jiffy_ns());
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
     let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
@@ -151,6 +156,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
         .override_global(VIP_LINES, &vip_lines, true)
+        .override_global(FLOW_LINES, &flow_lines, true)
+        .override_global(TICK_SHIFT, &tick_shift, true)
         .override_global(SLOTS, &slots, true)
         .override_global(TEST_CLOCK, &test_clock, true)
         .override_global(aya_log::LEVEL, &log_level, false);
@@ -165,7 +172,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         pin_sweeper(program, &directory.join(map), &directory.join(name))
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
-    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed })
+    let ticks = ticks_now(&mut ebpf)?;
+    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed, ticks })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -203,6 +211,26 @@ where
         .and_then(TryInto::try_into)
 }
 
+/// Asks the kernel for its jiffies.
+fn ticks_now(ebpf: &mut Ebpf) -> Result<Ticks, LoadError> {
+    // As much as the kernel wants of a packet.
+    const PACKET: [u8; 14] = [0; 14];
+    let reader: &mut Xdp = named(ebpf, READ_JIFFIES).map_err(LoadError::Verify)?;
+    reader.load().map_err(LoadError::Verify)?;
+    let options = TestRunOptions { data_in: Some(&PACKET), ..TestRunOptions::new() };
+    let then_ns = now_ns();
+    let _result = reader.test_run(options).map_err(LoadError::Verify)?;
+    let failed = |error: AyaMapError| MapError {
+        operation: "read",
+        map: JIFFIES,
+        source: io::Error::other(error),
+    };
+    let missing = || failed(AyaMapError::InvalidName { name: JIFFIES.to_owned() });
+    let told: Array<_, u64> =
+        Array::try_from(ebpf.map(JIFFIES).ok_or_else(missing)?).map_err(failed)?;
+    Ok(Ticks::new(told.get(&0, 0).map_err(failed)?, then_ns))
+}
+
 /// Puts the program in the place of the one that swept before, if there was one.
 fn pin_sweeper(program: &Iter, map: &Path, pin: &Path) -> io::Result<()> {
     let program = program.fd().map_err(io::Error::other)?.as_fd();
@@ -232,7 +260,7 @@ pub enum Attached {
 impl Loaded {
     /// The maps.
     pub fn maps(&self) -> Result<KernelMaps, MapError> {
-        KernelMaps::open(&self.directory, self.seed)
+        KernelMaps::open(&self.directory, self.seed, self.ticks)
     }
 
     /// Puts the program on an interface, by the link that is pinned there or by a new one.

@@ -7,7 +7,8 @@ use std::{net::IpAddr, time::Duration};
 
 use lb_common::{
     address::Address,
-    layout::{self, Kind, Settings, VipKey},
+    flow::IdleTimes,
+    layout::{self, Kind, VipKey},
 };
 
 use crate::config::{self, Config, OnDown};
@@ -16,7 +17,7 @@ use crate::config::{self, Config, OnDown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// Idle times of flows.
-    pub settings: Settings,
+    pub idle: IdleTimes,
     /// Are echo requests to listeners' addresses answered?
     pub echo: bool,
     /// Pools, in the order of the file.
@@ -108,7 +109,7 @@ impl Model {
     pub fn new(config: &Config) -> Self {
         let timeouts = &config.agent.flow_timeouts;
         Self {
-            settings: Settings {
+            idle: IdleTimes {
                 tcp_established_ns: nanoseconds(timeouts.tcp_established),
                 tcp_transitory_ns: nanoseconds(timeouts.tcp_transitory),
                 tcp_time_wait_ns: nanoseconds(timeouts.tcp_time_wait),

@@ -271,7 +271,7 @@ fn several_nat_sources_share_the_flows() {
     let sources: Vec<std::net::IpAddr> = (251..=254).map(|last| [10, 0, 0, last].into()).collect();
     for count in 1..=4_usize {
         bench.change_backend(backend, |backend| {
-            backend.nat_source_count = u32::try_from(count).expect("a few");
+            backend.nat_source_mask = (1 << count) - 1;
             for (to, source) in backend.nat_sources.iter_mut().zip(&sources) {
                 *to = (*source).into();
             }

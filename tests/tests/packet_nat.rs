@@ -134,7 +134,7 @@ fn both_directions_know_the_state_and_its_idle_time() {
             let flow = bench.flows().into_values().next().expect("a flow");
             let reply = bench.replies().into_values().next().expect("a reply");
             assert_eq!((flow.state, reply.state), (state.code(), state.code()), "{steps:?}");
-            assert_eq!((flow.last_seen_ns, reply.last_seen_ns), (START, START), "{steps:?}");
+            assert_eq!((flow.seen_ns, reply.last_seen_ns), (START, START), "{steps:?}");
             bench.at(START + age);
             let back = bench.send(&answer(nat_port, Some(ACK)));
             let want = if alive { Event::Replied } else { Event::PassStaleReply };

@@ -74,8 +74,8 @@ fn no_next_hop() {
 fn no_nat_source() {
     check(
         Event::DropNoSource,
-        |bench, id| bench.change_backend(id, |backend| backend.nat_source_count = 0),
-        |bench, id| bench.change_backend(id, |backend| backend.nat_source_count = 1),
+        |bench, id| bench.change_backend(id, |backend| backend.nat_source_mask = 0),
+        |bench, id| bench.change_backend(id, |backend| backend.nat_source_mask = 1),
         &WAYS[..2],
     );
 }
@@ -85,7 +85,7 @@ fn dsr_needs_no_nat_source() {
     let mut bench = site();
     for v6 in [false, true] {
         let id = backend_of(Forward::Dsr, v6);
-        bench.change_backend(id, |backend| backend.nat_source_count = 0);
+        bench.change_backend(id, |backend| backend.nat_source_mask = 0);
         assert_eq!(bench.send(&udp(Forward::Dsr, v6)).fate(), Event::Forwarded);
     }
 }

@@ -60,12 +60,12 @@ pub fn next(previous: Option<&Backend>, row: &Backend, wish: &Wish<'_>) -> Backe
     } else {
         row.flows_since
     };
-    let (hop, nat_sources, nat_source_count) = way(previous, wish);
+    let (hop, nat_sources, nat_source_mask) = way(previous, wish);
     Backend {
         address: wish.address,
         nat_sources,
         hop,
-        nat_source_count,
+        nat_source_mask,
         generation,
         flows_since,
         pool: wish.pool,
@@ -118,21 +118,37 @@ fn state(previous: Option<&Backend>, wish: &Wish<'_>) -> BackendState {
 }
 
 fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> (Hop, [Address; NAT_SOURCES], u32) {
+    let same = previous.filter(|old| old.address == wish.address);
     match wish.reach {
         Reach::Known { hop, nat_sources } => {
-            let mut sources = [Address::default(); NAT_SOURCES];
-            let mut count = 0;
-            for (slot, source) in sources.iter_mut().zip(nat_sources) {
-                *slot = *source;
-                count += 1;
-            }
-            (*hop, sources, count)
+            let before = same.map_or_else(Default::default, |old| old.nat_sources);
+            let (sources, mask) = sources(before, nat_sources);
+            (*hop, sources, mask)
         }
         // A neighbour that is silent for a moment is still where it was.
-        Reach::Pending(_) => previous
-            .filter(|old| old.address == wish.address)
-            .map_or_else(Default::default, |old| (old.hop, old.nat_sources, old.nat_source_count)),
+        Reach::Pending(_) => same
+            .map_or_else(Default::default, |old| (old.hop, old.nat_sources, old.nat_source_mask)),
     }
+}
+
+/// Puts the sources that are wanted in places, and says which those are. One that was there `before`
+/// keeps its place; a new one gets one that was never used, else that of one which is not wanted.
+fn sources(before: [Address; NAT_SOURCES], wanted: &[Address]) -> ([Address; NAT_SOURCES], u32) {
+    let (mut places, mut mask) = (before, 0);
+    let kept = |source: &&Address| before.contains(source);
+    for source in wanted.iter().filter(kept) {
+        mask |= before.iter().position(|old| old == source).map_or(0, |place| 1 << place);
+    }
+    for source in wanted.iter().filter(|source| !kept(source)) {
+        let unused = (0..NAT_SOURCES).filter(|place| mask >> place & 1 == 0);
+        let never_used = |place: &usize| places[*place] == Address::default();
+        let place = unused.clone().find(never_used).or_else(|| unused.clone().next());
+        if let Some(place) = place {
+            places[place] = *source;
+            mask |= 1 << place;
+        }
+    }
+    (places, mask)
 }
 
 #[cfg(test)]
@@ -247,7 +263,7 @@ mod tests {
         let up = next(None, &Backend::default(), &base);
         let check = |wish: Wish<'_>, interface, sources| {
             let got = next(Some(&up), &up, &wish);
-            assert_eq!((got.hop.interface, got.nat_source_count), (interface, sources), "{wish:?}");
+            assert_eq!((got.hop.interface, got.nat_source_mask), (interface, sources), "{wish:?}");
         };
         check(Wish { reach: &pending, ..base }, 3, 1);
         check(Wish { reach: &pending, pool: 2, ..base }, 3, 1);

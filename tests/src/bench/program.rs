@@ -8,7 +8,7 @@ use aya::{
 };
 use lb_common::{
     event::{Event, EventKind},
-    layout::{Flow, FlowKey, Pin, PinKey, Reply},
+    layout::{FlowKey, Pin, PinKey, Reply},
     maps,
 };
 use lb_userspace::{
@@ -55,8 +55,8 @@ impl Bench {
         Self::made(entries, |_| {})
     }
 
-    /// With room for one entry only in that map, one of `PINS`, `FLOWS` and `REPLIES`: an insert
-    /// of another fails, as it otherwise does only when the kernel has no memory.
+    /// With room for one entry only in that map, `PINS` or `REPLIES`: an insert of another
+    /// fails, as it otherwise does only when the kernel has no memory.
     ///
     /// # Panics
     ///
@@ -65,7 +65,6 @@ impl Bench {
     pub fn with_room_for_one(map: &str) -> Self {
         let [key, value] = match map {
             maps::PINS => [size_of::<PinKey>(), size_of::<Pin>()],
-            maps::FLOWS => [size_of::<FlowKey>(), size_of::<Flow>()],
             maps::REPLIES => [size_of::<FlowKey>(), size_of::<Reply>()],
             other => panic!("{other} is not filled by packets"),
         };
@@ -75,12 +74,26 @@ impl Bench {
         })
     }
 
+    /// With a single line of flows.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_a_line_of_flows() -> Self {
+        Self::with(1024, Some(2), |_| {})
+    }
+
     fn made(entries: u32, prepare: impl FnOnce(&Path)) -> Self {
+        Self::with(entries, None, prepare)
+    }
+
+    fn with(entries: u32, flows: Option<u32>, prepare: impl FnOnce(&Path)) -> Self {
         let cpus = u32::try_from(aya::util::nr_cpus().expect("CPUs counted")).expect("a few CPUs");
         let entries = entries.max(512 * cpus);
         let limits = Limits {
             pins: entries,
-            flows: entries,
+            flows: flows.unwrap_or(entries),
             listeners: 16,
             backends: 64,
             pools: 4,
@@ -98,6 +111,7 @@ impl Bench {
             program,
             clock,
             now_ns: 0,
+            met: BTreeMap::new(),
             vips: BTreeMap::new(),
             own: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -155,6 +169,7 @@ impl Bench {
     ///
     /// When what must hold of every packet does not; see [`Outcome`].
     pub fn send(&mut self, frame: &Frame) -> Outcome {
+        self.meet(frame);
         self.run(&frame.build())
     }
 
