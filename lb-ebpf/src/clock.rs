@@ -37,7 +37,6 @@ fn jiffies() -> u64 {
 
 /// Tells the agent what the kernel's jiffies are; run by it, attached nowhere.
 #[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
 fn read_jiffies(_ctx: XdpContext) -> u32 {
     if let Some(told) = JIFFIES.get_ptr_mut(0) {
         // SAFETY: the map's one word; the agent reads it after the run.

@@ -75,9 +75,9 @@ fn claim(found: *mut Reply, work: &Work, judging: &Judging<'_>) -> bool {
         Claim::Own => {}
         Claim::TakeOver => {
             // SAFETY: an aligned word of a map value that lives for the program's run.
-            let word = unsafe { addr_of_mut!((*found).last_seen_ns) };
+            let time = unsafe { addr_of_mut!((*found).last_seen_ns) };
             // SAFETY: the same.
-            if !unsafe { exchange(word, last_seen_ns, judging.now_ns) } {
+            if !unsafe { exchange(time, last_seen_ns, judging.now_ns) } {
                 return false;
             }
             count::event(judging.vip.listener, Event::ReplyTakenOver);

@@ -27,10 +27,8 @@ const RESET_LEN: u16 = TcpHeader::LEN as u16;
 /// one, nor are fragments, and packets with IP options or extension headers.
 #[inline(always)]
 pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> {
-    match turn(ctx, packet) {
-        Event::ResetSent => Ok(Event::ResetSent),
-        other => Err(other),
-    }
+    let event = turn(ctx, packet);
+    if matches!(event, Event::ResetSent) { Ok(event) } else { Err(event) }
 }
 
 /// Not a `Result`, which is two bytes and so is returned in memory: the register for returned values

@@ -105,7 +105,8 @@ pub fn vip_lines(limits: &Limits) -> u32 {
 /// of their lines full.
 #[must_use]
 pub fn flow_lines(limits: &Limits) -> u32 {
-    limits.flows.saturating_mul(2).div_ceil(FLOWS_IN_LINE as u32)
+    let entries = limits.flows.saturating_mul(2);
+    entries.div_ceil(u32::try_from(FLOWS_IN_LINE).unwrap_or(u32::MAX))
 }
 
 /// The cost of every map that is worth a line, the largest sizes that `limits` allow.

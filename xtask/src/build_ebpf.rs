@@ -1,4 +1,6 @@
 //! `build-ebpf`: builds the XDP program, and puts the object where `lb-userspace` looks for it.
+//!
+//! The benchmark's programs are built in the same way, when `bench` asks for them.
 
 use std::{
     fs,
@@ -14,17 +16,17 @@ use crate::{
     workspace::{self, Workspace},
 };
 
+/// The crate of the XDP program.
+pub(crate) const PROGRAM: &str = "lb-ebpf";
+/// The crate of the benchmark's programs.
+pub(crate) const BENCH: &str = "bench-ebpf";
+
 /// Builds the object; returns where it is.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     setup::ensure(&[Need::Bpf])?;
-    let compiler = Compiler::find().context("no compiler for BPF")?;
-    let linker = toolchain::linker().context("no bpf-linker")?;
     // Before the build: an edit during it leaves the object marked as old.
     let sources = fingerprint(workspace.root()).context("the XDP program's sources")?;
-    let mut cargo = compiler.cargo(workspace, &linker, "build");
-    workspace::run(cargo.arg("--quiet"), "building the XDP program")?;
-
-    let built = toolchain::build_folder(workspace).join(TARGET).join("release/lb-ebpf");
+    let built = build(workspace, PROGRAM)?;
     let folder = workspace.target().join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
@@ -32,6 +34,15 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     replace(&object, &bytes)?;
     replace(&folder.join(FINGERPRINT), format!("{sources}\n").as_bytes())?;
     Ok(object)
+}
+
+/// Builds the object of a crate of XDP programs; returns where cargo left it.
+pub(crate) fn build(workspace: &Workspace, package: &str) -> anyhow::Result<PathBuf> {
+    let compiler = Compiler::find().context("no compiler for BPF")?;
+    let linker = toolchain::linker().context("no bpf-linker")?;
+    let mut cargo = compiler.cargo(workspace, &linker, "build", package);
+    workspace::run(cargo.arg("--quiet"), &format!("building {package}"))?;
+    Ok(toolchain::build_folder(workspace).join(TARGET).join("release").join(package))
 }
 
 /// Writes a file whole, and only if it would change: cargo goes by times, and an object that is as

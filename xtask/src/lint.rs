@@ -9,6 +9,9 @@ use crate::{
     workspace::{self, Workspace},
 };
 
+/// The crates for BPF.
+const BPF: [&str; 2] = [build_ebpf::PROGRAM, build_ebpf::BENCH];
+
 /// Checks everything; the first check that fails ends it.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     setup::ensure(&[Need::HostLints, Need::Bpf, Need::BpfClippy])?;
@@ -19,7 +22,8 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     // The agent's crate compiles only with the object that it embeds.
     build_ebpf::run(workspace)?;
     let mut host = workspace.cargo("clippy");
-    host.args(["--workspace", "--exclude", "lb-ebpf", "--all-targets"]);
+    host.arg("--workspace").args(BPF.iter().flat_map(|package| ["--exclude", package]));
+    host.arg("--all-targets");
     workspace::run(host.args(["--", "-D", "warnings"]), "clippy")?;
 
     // A command of its own, for the real target: in one command with the host's crates lb-common
@@ -28,6 +32,9 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     // cannot read another version's libraries.
     let compiler = Compiler::find().context("no compiler for BPF")?;
     let linker = toolchain::linker().context("no bpf-linker")?;
-    let mut bpf = compiler.cargo(workspace, &linker, "clippy");
-    workspace::run(bpf.args(["--", "-D", "warnings"]), "clippy of the XDP program")
+    for package in BPF {
+        let mut bpf = compiler.cargo(workspace, &linker, "clippy", package);
+        workspace::run(bpf.args(["--", "-D", "warnings"]), &format!("clippy of {package}"))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! builds, so that it runs before any of them compiles.
 #![expect(clippy::print_stdout, reason = "a command line tool reports on its standard output")]
 
+mod bench;
 mod bpf_sources;
 mod build;
 mod build_ebpf;
@@ -40,6 +41,9 @@ enum Verb {
     Build,
     /// Check the formatting, and run clippy over the host's crates and the XDP program
     Lint,
+    /// Measure the data path
+    #[command(subcommand)]
+    Bench(Bench),
     /// Show Holdfast's main job on real traffic, in network namespaces
     Demo {
         /// Leave it running at the end, for a look around
@@ -73,6 +77,12 @@ enum Verb {
     },
 }
 
+#[derive(Subcommand)]
+enum Bench {
+    /// Layer 4, packet by packet, against what each step of it would cost elsewhere (root)
+    L4(bench::Options),
+}
+
 fn main() -> ExitCode {
     match run(&Cli::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +109,7 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             println!("{}", binary.display());
             Ok(())
         }
+        Verb::Bench(Bench::L4(options)) => bench::l4(&workspace, options),
         Verb::Demo { keep, down } => demo::run(&workspace, *keep, *down),
         Verb::Guest { kernel, layer, only, command } => {
             guest::run(&workspace, kernel, *layer, only.as_deref(), command)

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     HostLints,
     /// Programs that the tests on real traffic, and the demo, run.
     Traffic,
+    /// What the benchmark is compared with. No verb but `bench` needs it.
+    Bench,
     /// What starts other kernels. No verb but `guest` needs it.
     Guest,
 }
@@ -40,10 +42,11 @@ const LINKER_VERSION: &str = "0.13.0";
 /// Programs, and the packages that bring them.
 const TRAFFIC: [(&str, &str); 4] =
     [("nginx", "nginx-light"), ("curl", "curl"), ("ip", "iproute2"), ("ethtool", "ethtool")];
+const BENCH: [(&str, &str); 3] = [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables")];
 const GUEST: [(&str, &str); 3] =
     [(EMULATOR, "qemu-system-x86"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
-/// The verb: everything that any other verb needs, but for `guest`.
+/// The verb: everything that any other verb needs, but for `bench` and `guest`.
 pub(crate) fn run() -> anyhow::Result<()> {
     ensure(&ALL)
 }
@@ -104,6 +107,9 @@ impl Missing {
         }
         if needed(Need::Traffic) {
             missing.look_for_programs(&TRAFFIC);
+        }
+        if needed(Need::Bench) {
+            missing.look_for_programs(&BENCH);
         }
         if needed(Need::Guest) {
             missing.look_for_programs(&GUEST);

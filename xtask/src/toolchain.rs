@@ -68,9 +68,15 @@ impl Compiler {
         }
     }
 
-    /// Its cargo with this verb for the XDP program, in a target directory of its own: the host's
-    /// flags and lock are not BPF's.
-    pub(crate) fn cargo(self, workspace: &Workspace, linker: &Path, verb: &str) -> Command {
+    /// Its cargo with this verb for a crate of XDP programs, in a target directory of its own: the
+    /// host's flags and lock are not BPF's.
+    pub(crate) fn cargo(
+        self,
+        workspace: &Workspace,
+        linker: &Path,
+        verb: &str,
+        package: &str,
+    ) -> Command {
         let mut command = match self {
             // By its path: cargo would take another toolchain's clippy from its own folder.
             Self::System if verb == "clippy" => Command::new(SYSTEM_CLIPPY),
@@ -84,7 +90,7 @@ impl Compiler {
         }
         command.current_dir(workspace.root());
         command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker));
-        command.args([verb, "--package", "lb-ebpf", "--bin", "lb-ebpf", "--release"]);
+        command.args([verb, "--package", package, "--bin", package, "--release"]);
         command.args(["--target", TARGET, "--target-dir"]).arg(build_folder(workspace));
         match self {
             Self::System => {

@@ -1,6 +1,10 @@
 //! What is different between two configurations, in words; and what only a restart can change.
 
-use std::{collections::BTreeSet, fmt::Debug, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Debug,
+    path::Path,
+};
 
 use crate::{
     config::{Agent, Backend, Config, Forward, Step, placed},
@@ -95,20 +99,18 @@ fn compare<T: PartialEq + Debug>(
     new: impl Iterator<Item = (String, T)>,
 ) {
     let old: Vec<_> = old.collect();
-    let mut seen = BTreeSet::new();
+    let before: HashMap<&str, &T> = old.iter().map(|(name, value)| (&**name, value)).collect();
+    let mut seen = HashSet::new();
     for (name, value) in new {
-        match old.iter().find(|(before, _)| *before == name) {
+        match before.get(&*name) {
             None => lines.push(format!("{kind} {name}: added")),
-            Some((_, before)) if *before != value => lines.push(format!("{kind} {name}: changed")),
+            Some(before) if **before != value => lines.push(format!("{kind} {name}: changed")),
             Some(_) => {}
         }
         seen.insert(name);
     }
-    lines.extend(
-        old.iter()
-            .filter(|(name, _)| !seen.contains(name))
-            .map(|(name, _)| format!("{kind} {name}: removed")),
-    );
+    let gone = old.iter().filter(|(name, _)| !seen.contains(name));
+    lines.extend(gone.map(|(name, _)| format!("{kind} {name}: removed")));
 }
 
 #[cfg(test)]

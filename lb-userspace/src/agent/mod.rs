@@ -39,8 +39,9 @@ use crate::{
     object::OBJECT,
 };
 
-/// Facts that may wait for the writer.
-const FACTS: usize = 1024;
+/// Facts that may wait for the writer: of as many backends as there can be, so that it can act on
+/// all of them together.
+const FACTS: usize = 65_535;
 /// The data path's debug events are read this often; what does not fit into their buffer
 /// meanwhile is lost.
 const PACKET_EVENTS_EVERY: Duration = Duration::from_millis(50);
@@ -107,6 +108,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         started,
         last_reload: None,
         sweeps: Sweeps::new(),
+        placing: None,
     };
     let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));
     info!("holdfast {} runs, {}", env!("CARGO_PKG_VERSION"), config_path.display());

@@ -103,36 +103,53 @@ pub(super) fn detach_others(agent: &Agent) {
 }
 
 /// Brings the listeners' addresses onto the interfaces, or off where the agent is not to manage
-/// them; announces the new ones and notes them in `state`. What fails is logged, and tried again
-/// with the next call.
-pub(super) async fn place_addresses(
+/// them. A future of its own: with thousands of addresses it takes the kernel a second or two.
+pub(super) fn placing(
     handle: &rtnetlink::Handle,
     config: &Config,
-    state: &mut State,
-) {
+    state: &State,
+) -> impl Future<Output = Result<Changes, net::Error>> + Send + 'static {
     let wanted: BTreeSet<IpAddr> = if config.agent.manage_addresses {
         config.listeners.iter().map(|listener| listener.address.ip()).collect()
     } else {
         BTreeSet::new()
     };
     let wanted: Vec<IpAddr> = wanted.into_iter().collect();
-    match addresses::ensure(handle, &wanted, &config.agent.interfaces, &state.addresses).await {
-        Ok(changes) => {
-            for placed in &changes.added {
-                info!("{}: put on {}", placed.address, placed.name);
-            }
-            for address in &changes.removed {
-                info!("{address}: taken off");
-            }
-            for error in &changes.failed {
-                warn!("{error}");
-            }
-            announce::in_background(changes.added);
-            state.addresses = changes.own;
-        }
-        Err(error) => warn!("listener addresses: {error}"),
-    }
+    let (handle, own) = (handle.clone(), state.addresses.clone());
+    let interfaces = config.agent.interfaces.clone();
+    async move { addresses::ensure(&handle, &wanted, &interfaces, &own).await }
 }
+
+/// Announces what was put on interfaces and notes it in `state`. What failed is logged, and tried
+/// again with the next call of [`placing`].
+pub(super) fn placed(outcome: Result<Changes, net::Error>, state: &mut State) {
+    let changes = match outcome {
+        Ok(changes) => changes,
+        Err(error) => {
+            warn!("listener addresses: {error}");
+            return;
+        }
+    };
+    if changes.added.len() + changes.removed.len() > EACH_ADDRESS {
+        let (added, removed) = (changes.added.len(), changes.removed.len());
+        info!("listener addresses: {added} put on, {removed} taken off");
+    } else {
+        for placed in &changes.added {
+            info!("{}: put on {}", placed.address, placed.name);
+        }
+        for address in &changes.removed {
+            info!("{address}: taken off");
+        }
+    }
+    for error in &changes.failed {
+        warn!("{error}");
+    }
+    announce::in_background(changes.added);
+    state.addresses = changes.own;
+}
+
+/// More addresses than this at once are logged as a number.
+const EACH_ADDRESS: usize = 32;
 
 /// Takes all listener addresses off that the agent has put there.
 pub(super) async fn remove_addresses(state: &State) -> Result<Changes, net::Error> {

@@ -8,11 +8,12 @@ use std::{
 
 use tokio::{
     sync::mpsc,
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 
-use super::{answers, changes, instance::State, keeper::Keeper, network};
+use super::{FACTS, answers, changes, instance::State, keeper::Keeper, network};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
     config,
@@ -24,6 +25,8 @@ use crate::{
     loader::Loaded,
     maps::kernel::KernelMaps,
     net::{
+        self,
+        addresses::Changes,
         reach::targets,
         watch::{Wanted, Watch},
     },
@@ -67,6 +70,8 @@ pub(super) struct Writer {
     pub(super) last_reload: Option<(SystemTime, Result<(), String>)>,
     /// When entries are counted and reclaimed.
     pub(super) sweeps: Sweeps,
+    /// Listener addresses that are being put on interfaces.
+    pub(super) placing: Option<JoinHandle<Result<Changes, net::Error>>>,
 }
 
 /// What the writer hears.
@@ -85,6 +90,7 @@ impl Writer {
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut look_at = Instant::now();
+        let (mut health, mut reach) = (Vec::new(), Vec::new());
         loop {
             let due = self.keeper.due();
             let apply = due.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
@@ -95,8 +101,13 @@ impl Writer {
                         error!("reload: {error}");
                     }
                 }
-                Some(report) = inputs.health.recv() => self.keeper.hear_health(report),
-                Some(report) = inputs.reach.recv() => self.keeper.hear_reach(report),
+                // All that wait, so that thousands are acted on together.
+                1.. = inputs.health.recv_many(&mut health, FACTS) => {
+                    health.drain(..).for_each(|report| self.keeper.hear_health(report));
+                }
+                1.. = inputs.reach.recv_many(&mut reach, FACTS) => {
+                    reach.drain(..).for_each(|report| self.keeper.hear_reach(report));
+                }
                 // A failure is noted there, and makes the next time.
                 () = sleep_until(apply), if due.is_some() => drop(self.keeper.apply()),
                 () = sleep_until(look_at) => {
@@ -104,17 +115,32 @@ impl Writer {
                     let agent = &self.keeper.controller.config().agent;
                     network::look_after(&mut self.loaded, agent, &self.netlink, &mut self.interfaces)
                         .await;
-                    self.place_addresses().await;
+                    // Not while it is waited for: facts and commands come meanwhile.
+                    if self.placing.is_none() {
+                        self.placing = Some(tokio::spawn(self.place()));
+                    }
                 }
+                Some(outcome) = ended(&mut self.placing) => self.placed(outcome),
                 () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.keeper.controller),
             }
         }
     }
 
-    async fn place_addresses(&mut self) {
+    fn place(&self) -> impl Future<Output = Result<Changes, net::Error>> + Send + 'static {
+        network::placing(&self.netlink, self.keeper.controller.config(), &self.state)
+    }
+
+    fn placed(&mut self, outcome: Result<Result<Changes, net::Error>, JoinError>) {
+        self.placing = None;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                error!("listener addresses: {error}");
+                return;
+            }
+        };
         let before = self.state.addresses.clone();
-        network::place_addresses(&self.netlink, self.keeper.controller.config(), &mut self.state)
-            .await;
+        network::placed(outcome, &mut self.state);
         if self.state.addresses != before {
             self.save();
         }
@@ -282,12 +308,24 @@ impl Writer {
         self.state
             .intents
             .retain(|name, _| self.keeper.controller.facts().intent.contains_key(name));
-        self.place_addresses().await;
+        if let Some(outcome) = ended(&mut self.placing).await {
+            self.placed(outcome);
+        }
+        let placed = self.place().await;
+        self.placed(Ok(placed));
         self.save();
         Ok(wire::Reloaded {
             config: self.config_path.display().to_string(),
             changes: changes::describe(&old, &config),
         })
+    }
+}
+
+/// What a task ended with; `None` where there is none.
+async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, JoinError>> {
+    match task {
+        Some(task) => Some(task.await),
+        None => None,
     }
 }
 

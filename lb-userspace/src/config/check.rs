@@ -52,13 +52,13 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
         .map(|listener| listener.as_ref().map_err(|&r| r))
         .map(|listener| pool_of(listener?, &pools, &by_name, report))
         .collect();
-    let mut dsr_told = HashSet::new();
+    let mut dsr = DsrPorts::default();
     for (listener, &chosen) in listeners.iter().zip(&chosen) {
         if let (Ok(listener), Ok(chosen)) = (listener, chosen)
             && let Ok(pool) = &pools[chosen]
         {
             listener_with_pool(listener, pool, report);
-            dsr_ports(listener, pool, &mut dsr_told, report);
+            dsr.check(listener, chosen, pool, report);
         }
     }
     group::check(&listeners, report);
@@ -324,23 +324,38 @@ fn listener_with_pool(listener: &ListenerDraft, pool: &PoolDraft, report: &Repor
     }
 }
 
-/// Direct server return leaves the packet as it is, its port too. `told` are the backends (by
-/// their place in the file) of which that was said.
-fn dsr_ports(
-    listener: &ListenerDraft,
-    pool: &PoolDraft,
-    told: &mut HashSet<usize>,
-    report: &Report<'_>,
-) {
-    let (Ok(Forward::Dsr), Ok(address)) = (pool.forward, &listener.address) else { return };
-    let port = address.value.port();
-    for backend in pool.addresses() {
-        if backend.value.1.is_some_and(|own| own != port) && told.insert(backend.at) {
-            let line = report.line(address.at);
-            let problem = format!(
-                "forward = \"dsr\" cannot change the port, {port} for the listener in line {line}"
-            );
-            backend.refuse(report, problem, "the address without a port, or with that one");
+/// Direct server return leaves the packet as it is, its port too.
+#[derive(Default)]
+struct DsrPorts {
+    /// Ports that a pool's backends were compared with: thousands of listeners may share both.
+    compared: HashSet<(usize, u16)>,
+    /// Backends, by their place in the file, of which it was said.
+    told: HashSet<usize>,
+}
+
+impl DsrPorts {
+    /// `index` is the pool's.
+    fn check(
+        &mut self,
+        listener: &ListenerDraft,
+        index: usize,
+        pool: &PoolDraft,
+        report: &Report<'_>,
+    ) {
+        let (Ok(Forward::Dsr), Ok(address)) = (pool.forward, &listener.address) else { return };
+        let port = address.value.port();
+        if !self.compared.insert((index, port)) {
+            return;
+        }
+        for backend in pool.addresses() {
+            if backend.value.1.is_some_and(|own| own != port) && self.told.insert(backend.at) {
+                let line = report.line(address.at);
+                let problem = format!(
+                    "forward = \"dsr\" cannot change the port, {port} for the listener in line \
+                     {line}"
+                );
+                backend.refuse(report, problem, "the address without a port, or with that one");
+            }
         }
     }
 }

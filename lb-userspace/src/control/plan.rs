@@ -2,7 +2,7 @@
 //!
 //! Owns the wanted contents; [`super::reconcile`] brings the maps there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lb_common::{
     address::Address,
@@ -73,6 +73,7 @@ pub struct WantedPool {
 pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
     let mut planner = Planner {
         inputs,
+        found: Found::new(inputs),
         ids: Ids::recover(&inputs.there.identities),
         wanted: Wanted {
             next_scope: inputs.there.meta.next_scope.max(1),
@@ -107,8 +108,76 @@ pub fn takes_clients(record: &Backend, weight: u16, forward: Forward) -> bool {
 
 struct Planner<'a> {
     inputs: &'a Inputs<'a>,
+    found: Found<'a>,
     ids: Ids,
     wanted: Wanted,
+}
+
+/// What is asked of all listeners or backends once for each: looked for once, in one pass, so that
+/// a plan for thousands takes milliseconds.
+struct Found<'a> {
+    /// Pools that VIPs or backends in the maps name.
+    used_pools: HashSet<u32>,
+    /// What the VIPs in the maps say of each scope.
+    scopes: HashMap<u32, Sharing>,
+    /// Of the configured pools, by name.
+    on_down: HashMap<&'a str, OnDown>,
+    /// Rows of listeners in the maps that the configuration does not have; those not given out
+    /// again yet.
+    leaving: Vec<u32>,
+}
+
+/// What the VIPs of a scope have in common.
+#[derive(Clone, Copy)]
+struct Sharing {
+    /// Their pool, and the mask of each family (IPv6, IPv4) that has one.
+    pool: u32,
+    masks: [Option<Address>; 2],
+    /// They agree on all that.
+    agree: bool,
+}
+
+impl Sharing {
+    fn add(self, key: &VipKey, vip: &Vip) -> Self {
+        let family = usize::from(key.address.is_v4());
+        let mut masks = self.masks;
+        let mask = *masks[family].get_or_insert(vip.client_mask);
+        let agree = self.agree && self.pool == vip.pool && mask == vip.client_mask;
+        Self { masks, agree, ..self }
+    }
+
+    /// Do all choose clients by that pool and these masks?
+    fn is(self, pool: u32, pins: &Pins) -> bool {
+        let masks = [false, true].map(|v4| pins.mask(v4));
+        let fit = self.masks.iter().zip(masks).all(|(own, mask)| own.is_none_or(|own| own == mask));
+        self.agree && self.pool == pool && fit
+    }
+}
+
+impl<'a> Found<'a> {
+    fn new(inputs: &Inputs<'a>) -> Self {
+        let (there, model) = (inputs.there, inputs.model);
+        let of_vips = there.vips.values().map(|vip| vip.pool);
+        let of_backends = there.backends.values().map(|backend| backend.pool);
+        let mut scopes: HashMap<u32, Sharing> = HashMap::new();
+        for (key, vip) in &there.vips {
+            let first = Sharing { pool: vip.pool, masks: [None; 2], agree: true };
+            let sharing = scopes.entry(vip.scope).or_insert(first);
+            *sharing = sharing.add(key, vip);
+        }
+        let stay: HashSet<&str> =
+            model.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        let leaving = there.of_kind(Kind::Listener).filter(|(_, name)| !stay.contains(name));
+        let mut leaving: Vec<u32> = leaving.map(|(id, _)| id).collect();
+        // The lowest is taken first, from the end.
+        leaving.reverse();
+        Self {
+            used_pools: of_vips.chain(of_backends).collect(),
+            scopes,
+            on_down: model.pools.iter().map(|pool| (pool.name.as_str(), pool.on_down)).collect(),
+            leaving,
+        }
+    }
 }
 
 impl Planner<'_> {
@@ -139,9 +208,7 @@ impl Planner<'_> {
         let there = self.inputs.there;
         let fits = |id: &&u32| {
             let same = there.pools.get(*id).is_some_and(|row| row.forward == pool.forward.code());
-            let used = there.vips.values().any(|vip| vip.pool == **id)
-                || there.backends.values().any(|backend| backend.pool == **id);
-            same || !used
+            same || !self.found.used_pools.contains(*id)
         };
         match self.ids.all(Kind::Pool, &pool.name).iter().rev().find(fits) {
             Some(id) => Ok(*id),
@@ -212,10 +279,9 @@ impl Planner<'_> {
     }
 
     fn on_down_of(&self, record: &Backend) -> OnDown {
-        let name = self.wanted.pools.get(&record.pool).map(|pool| &pool.name);
-        let pool = self.inputs.model.pools.iter().find(|pool| Some(&pool.name) == name);
-        match pool {
-            Some(pool) => pool.on_down,
+        let pool = self.wanted.pools.get(&record.pool);
+        match pool.and_then(|pool| self.found.on_down.get(pool.name.as_str())) {
+            Some(on_down) => *on_down,
             None if record.flags == lives::flags(OnDown::Keep) => OnDown::Keep,
             None => OnDown::Reset,
         }
@@ -284,36 +350,18 @@ impl Planner<'_> {
             return Ok(id);
         }
         let limit = self.inputs.limits.listeners;
-        let full = match self.ids.assign(Kind::Listener, &listener.name, "listeners", limit) {
-            Ok(id) => return Ok(id),
-            Err(full) => full,
-        };
-        let listeners = &self.inputs.model.listeners;
-        let stays: BTreeSet<&str> =
-            listeners.iter().map(|listener| listener.name.as_str()).collect();
-        let given = |id| self.wanted.identities.contains_key(&key(Kind::Listener, id));
-        let mut there = self.inputs.there.of_kind(Kind::Listener);
-        let leaving = there.find(|(id, name)| !stays.contains(name) && !given(*id));
-        leaving.map(|(id, _)| id).ok_or(full)
+        match self.ids.assign(Kind::Listener, &listener.name, "listeners", limit) {
+            Ok(id) => Ok(id),
+            Err(full) => self.found.leaving.pop().ok_or(full),
+        }
     }
 
     /// The scope keeps its number while pool and prefixes stay: else pins would be followed that
     /// mean another pool's backends, or other clients.
     fn scope_id(&mut self, pins: &Pins, pool: u32) -> u32 {
-        let same = |id: &u32| {
-            let mut sharing = self
-                .inputs
-                .there
-                .vips
-                .iter()
-                .filter(|(_, vip)| vip.scope == *id)
-                .map(|(key, vip)| {
-                    vip.pool == pool && vip.client_mask == pins.mask(key.address.is_v4())
-                })
-                .peekable();
-            // One that no VIP has is left over from an interrupted change.
-            sharing.peek().is_some() && sharing.all(|same| same)
-        };
+        // One that no VIP has is left over from an interrupted change.
+        let same =
+            |id: &u32| self.found.scopes.get(id).is_some_and(|sharing| sharing.is(pool, pins));
         let wanted = |id: &u32| self.wanted.identities.contains_key(&key(pins.scope.kind, *id));
         let known = self.ids.get(pins.scope.kind, &pins.scope.name);
         let id = known.filter(|id| wanted(id) || same(id)).unwrap_or_else(|| {

@@ -12,7 +12,7 @@
 //! Each write is noted in the snapshot once it has succeeded. After an error the caller reads the
 //! maps anew, plans anew and tries again: that is safe at any point.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use lb_common::{
     address::Address,
@@ -23,7 +23,6 @@ use lb_common::{
 };
 
 use super::{
-    ids::key,
     lives,
     plan::{Wanted, WantedPool},
     snapshot::Snapshot,
@@ -121,17 +120,20 @@ impl<M: LbMaps> Run<'_, M> {
             self.there.meta = meta;
             self.done.writes += 1;
         }
-        for (key, name) in &self.wanted.identities {
-            if self.there.identities.get(key) == Some(name) {
-                continue;
-            }
-            self.clear_counters(*key)?;
-            // Validated names are short enough.
-            let Some(text) = Name::new(name) else { continue };
-            self.maps.set_identity(*key, &text).map_err(at(|| format!("name {name}")))?;
-            self.there.identities.insert(*key, name.clone());
-            self.done.writes += 1;
+        let there = &self.there.identities;
+        let wanted = self.wanted.identities.iter();
+        let new: Vec<_> = wanted.filter(|(key, name)| there.get(key) != Some(name)).collect();
+        for (key, _) in &new {
+            self.clear_counters(**key)?;
         }
+        // Validated names are short enough.
+        let texts = new.iter().filter_map(|(key, name)| Some((**key, Name::new(name)?)));
+        let texts: Vec<_> = texts.collect();
+        if !texts.is_empty() {
+            self.maps.set_identities(&texts).map_err(at(|| "names".into()))?;
+        }
+        self.done.writes += texts.len();
+        self.there.identities.extend(new.into_iter().map(|(key, name)| (*key, name.clone())));
         Ok(())
     }
 
@@ -161,18 +163,16 @@ impl<M: LbMaps> Run<'_, M> {
     }
 
     fn backends(&mut self, in_service: bool) -> Result<(), ApplyError> {
-        for (id, record) in &self.wanted.backends {
-            if lives::in_service(record) != in_service
-                || self.there.backends.get(id) == Some(record)
-            {
-                continue;
-            }
-            let name = self.wanted.identities.get(&key(Kind::Backend, *id));
-            let name = || format!("backend {}", name.map_or("(removed)", String::as_str));
-            self.maps.set_backend(*id, record).map_err(at(name))?;
-            self.there.backends.insert(*id, *record);
-            self.done.writes += 1;
+        let there = &self.there.backends;
+        let rows = self.wanted.backends.iter().filter(|(id, record)| {
+            lives::in_service(record) == in_service && there.get(id) != Some(record)
+        });
+        let rows: Vec<_> = rows.map(|(id, record)| (*id, *record)).collect();
+        if !rows.is_empty() {
+            self.maps.set_backends(&rows).map_err(at(|| "backends".into()))?;
         }
+        self.done.writes += rows.len();
+        self.there.backends.extend(rows);
         Ok(())
     }
 
@@ -232,15 +232,14 @@ impl<M: LbMaps> Run<'_, M> {
     }
 
     fn own(&mut self) -> Result<(), ApplyError> {
-        for (address, own) in &self.wanted.own {
-            if self.there.own.get(address) == Some(own) {
-                continue;
-            }
-            let name = || format!("own address {}", IpAddr::from(*address));
-            self.maps.set_own(address, own).map_err(at(name))?;
-            self.there.own.insert(*address, *own);
-            self.done.writes += 1;
+        let there = &self.there.own;
+        let new = self.wanted.own.iter().filter(|(address, own)| there.get(address) != Some(own));
+        let new: Vec<_> = new.map(|(address, own)| (*address, *own)).collect();
+        if !new.is_empty() {
+            self.maps.set_own(&new).map_err(at(|| "own addresses".into()))?;
         }
+        self.done.writes += new.len();
+        self.there.own.extend(new);
         Ok(())
     }
 
@@ -248,11 +247,12 @@ impl<M: LbMaps> Run<'_, M> {
         let wanted = &self.wanted.own;
         let stale = self.there.own.keys().filter(|address| !wanted.contains_key(*address));
         let stale: Vec<Address> = stale.copied().collect();
-        for address in stale {
-            let name = || format!("own address {}", IpAddr::from(address));
-            self.maps.remove_own(&address).map_err(at(name))?;
-            self.there.own.remove(&address);
-            self.done.writes += 1;
+        if !stale.is_empty() {
+            self.maps.remove_own(&stale).map_err(at(|| "own addresses".into()))?;
+        }
+        self.done.writes += stale.len();
+        for address in &stale {
+            self.there.own.remove(address);
         }
         Ok(())
     }
@@ -306,20 +306,20 @@ impl<M: LbMaps> Run<'_, M> {
     }
 
     fn remove_names(&mut self) -> Result<(), ApplyError> {
-        let stale: Vec<(IdentityKey, String)> = self
-            .there
-            .identities
-            .iter()
-            .filter(|(key, _)| !self.wanted.identities.contains_key(key))
-            .map(|(key, name)| (*key, name.clone()))
-            .collect();
-        for (key, name) in stale {
+        let wanted = &self.wanted.identities;
+        let stale = self.there.identities.keys().filter(|key| !wanted.contains_key(key));
+        let stale: Vec<IdentityKey> = stale.copied().collect();
+        for key in &stale {
             if key.kind == u32::from(Kind::Listener.code()) {
-                self.clear_counters(key)?;
+                self.clear_counters(*key)?;
             }
-            self.maps.remove_identity(key).map_err(at(|| format!("name {name}")))?;
-            self.there.identities.remove(&key);
-            self.done.writes += 1;
+        }
+        if !stale.is_empty() {
+            self.maps.remove_identities(&stale).map_err(at(|| "names".into()))?;
+        }
+        self.done.writes += stale.len();
+        for key in &stale {
+            self.there.identities.remove(key);
         }
         Ok(())
     }

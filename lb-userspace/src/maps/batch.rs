@@ -9,7 +9,9 @@ use bytemuck::{Pod, Zeroable};
 
 /// Commands of `bpf(2)`, from `enum bpf_cmd` in `include/uapi/linux/bpf.h`.
 #[derive(Clone, Copy)]
-enum Command {
+pub(super) enum Command {
+    LookupElement = 1,
+    UpdateElement = 2,
     Lookup = 24,
     Update = 26,
     Delete = 27,
@@ -127,15 +129,16 @@ pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<u64>
 }
 
 /// # Safety
-/// The pointers in `attributes` are valid for what the command does with them.
-unsafe fn bpf(command: Command, attributes: &mut Attributes) -> io::Result<()> {
-    // SAFETY: the attributes are a whole `batch` member, and the caller vouches for its pointers.
+/// `attributes` is the command's member of `union bpf_attr`, and the pointers in it are valid for
+/// what the command does with them.
+pub(super) unsafe fn bpf<A: Pod>(command: Command, attributes: &mut A) -> io::Result<()> {
+    // SAFETY: the caller vouches for the attributes, which outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_int,
             std::ptr::from_mut(attributes),
-            size_of::<Attributes>(),
+            size_of::<A>(),
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -174,15 +174,19 @@ impl LbMaps for FakeMaps {
         Ok(self.identities.iter().map(|(key, name)| (*key, *name)).collect())
     }
 
-    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError> {
-        self.change("IDENTITIES", format!("set_identity {} {}", key.kind, key.id))?;
-        self.identities.insert(key, *name);
+    fn set_identities(&mut self, names: &[(IdentityKey, Name)]) -> Result<(), MapError> {
+        for (key, name) in names {
+            self.change("IDENTITIES", format!("set_identity {} {}", key.kind, key.id))?;
+            self.identities.insert(*key, *name);
+        }
         Ok(())
     }
 
-    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError> {
-        self.change("IDENTITIES", format!("remove_identity {} {}", key.kind, key.id))?;
-        self.identities.remove(&key);
+    fn remove_identities(&mut self, keys: &[IdentityKey]) -> Result<(), MapError> {
+        for key in keys {
+            self.change("IDENTITIES", format!("remove_identity {} {}", key.kind, key.id))?;
+            self.identities.remove(key);
+        }
         Ok(())
     }
 
@@ -211,15 +215,19 @@ impl LbMaps for FakeMaps {
         Ok(self.own.iter().map(|(address, own)| (*address, *own)).collect())
     }
 
-    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError> {
-        self.change("OWN", format!("set_own {}", IpAddr::from(*address)))?;
-        self.own.insert(*address, *own);
+    fn set_own(&mut self, addresses: &[(Address, Own)]) -> Result<(), MapError> {
+        for (address, own) in addresses {
+            self.change("OWN", format!("set_own {}", IpAddr::from(*address)))?;
+            self.own.insert(*address, *own);
+        }
         Ok(())
     }
 
-    fn remove_own(&mut self, address: &Address) -> Result<(), MapError> {
-        self.change("OWN", format!("remove_own {}", IpAddr::from(*address)))?;
-        self.own.remove(address);
+    fn remove_own(&mut self, addresses: &[Address]) -> Result<(), MapError> {
+        for address in addresses {
+            self.change("OWN", format!("remove_own {}", IpAddr::from(*address)))?;
+            self.own.remove(address);
+        }
         Ok(())
     }
 
@@ -262,16 +270,18 @@ impl LbMaps for FakeMaps {
         Ok(used.map(|(id, backend)| (*id, *backend)).collect())
     }
 
-    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError> {
-        let old = self.backends.get(&id).copied().unwrap_or_default();
-        if old.address != backend.address && old.generation == backend.generation {
-            return Err(refused("BACKENDS", "an address changes only with the generation"));
+    fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError> {
+        for (id, backend) in rows {
+            let old = self.backends.get(id).copied().unwrap_or_default();
+            if old.address != backend.address && old.generation == backend.generation {
+                return Err(refused("BACKENDS", "an address changes only with the generation"));
+            }
+            if backend.generation < old.generation {
+                return Err(refused("BACKENDS", "generations never go back"));
+            }
+            self.change("BACKENDS", format!("set_backend {id}"))?;
+            self.backends.insert(*id, *backend);
         }
-        if backend.generation < old.generation {
-            return Err(refused("BACKENDS", "generations never go back"));
-        }
-        self.change("BACKENDS", format!("set_backend {id}"))?;
-        self.backends.insert(id, *backend);
         Ok(())
     }
 

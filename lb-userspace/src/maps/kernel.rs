@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, MapError as AyaError, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData, MapError as AyaError},
 };
 use bytemuck::Zeroable as _;
 use lb_common::{
@@ -33,6 +33,7 @@ use lb_common::{
 use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
     large::{Large, failed, failed_io},
+    per_cpu::PerCpu,
     ticks::{self, Ticks},
     vip_index::VipIndex,
     walk,
@@ -43,7 +44,7 @@ pub struct KernelMaps {
     vips: Large<u32, VipRow>,
     vip_lines: Large<u32, VipLine>,
     vip_index: VipIndex,
-    own: HashMap<MapData, Address, Own>,
+    own: Large<Address, Own>,
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
     backends: Large<u32, Backend>,
@@ -53,11 +54,11 @@ pub struct KernelMaps {
     settings: Array<MapData, Settings>,
     reclaim: Array<MapData, Reclaim>,
     meta: Array<MapData, Meta>,
-    identities: HashMap<MapData, IdentityKey, Name>,
-    listener_stats: PerCpuArray<MapData, ListenerCounters>,
-    backend_stats: PerCpuArray<MapData, BackendCounters>,
+    identities: Large<IdentityKey, Name>,
+    listener_stats: PerCpu<ListenerCounters>,
+    backend_stats: PerCpu<BackendCounters>,
     sweep: Array<MapData, SweepRules>,
-    sweep_scopes: HashMap<MapData, u32, ScopeTimes>,
+    sweep_scopes: Large<u32, ScopeTimes>,
     sweep_lives: Large<u32, Lives>,
     directory: PathBuf,
     sweeping: Option<(&'static str, File)>,
@@ -83,7 +84,7 @@ impl KernelMaps {
             vips,
             vip_lines,
             vip_index,
-            own: open(directory, OWN, Map::HashMap)?,
+            own: Large::open(directory, OWN)?,
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
             backends: Large::open(directory, BACKENDS)?,
@@ -93,11 +94,11 @@ impl KernelMaps {
             settings: open(directory, SETTINGS, Map::Array)?,
             reclaim: open(directory, RECLAIM, Map::Array)?,
             meta: open(directory, META, Map::Array)?,
-            identities: open(directory, IDENTITIES, Map::HashMap)?,
-            listener_stats: open(directory, LISTENER_STATS, Map::PerCpuArray)?,
-            backend_stats: open(directory, BACKEND_STATS, Map::PerCpuArray)?,
+            identities: Large::open(directory, IDENTITIES)?,
+            listener_stats: PerCpu::open(directory, LISTENER_STATS)?,
+            backend_stats: PerCpu::open(directory, BACKEND_STATS)?,
             sweep: open(directory, SWEEP, Map::Array)?,
-            sweep_scopes: open(directory, SWEEP_SCOPES, Map::HashMap)?,
+            sweep_scopes: Large::open(directory, SWEEP_SCOPES)?,
             sweep_lives: Large::open(directory, SWEEP_LIVES)?,
             directory: directory.to_owned(),
             sweeping: None,
@@ -128,36 +129,6 @@ fn set_row<V: Pod>(
     array.set(row, value, 0).map_err(|error| failed("write", name, error))
 }
 
-fn entries<K: Pod, V: Pod>(
-    map: &HashMap<MapData, K, V>,
-    name: &'static str,
-) -> Result<Vec<(K, V)>, MapError> {
-    map.iter().collect::<Result<_, _>>().map_err(|error| failed("read", name, error))
-}
-
-fn insert<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    name: &'static str,
-    key: &K,
-    value: &V,
-) -> Result<(), MapError> {
-    map.insert(key, value, 0).map_err(|error| failed("write", name, error))
-}
-
-fn remove<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    name: &'static str,
-    key: &K,
-) -> Result<(), MapError> {
-    match map.remove(key) {
-        Ok(()) | Err(AyaError::KeyNotFound) => Ok(()),
-        Err(error) => match failed("delete from", name, error) {
-            absent if absent.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            other => Err(other),
-        },
-    }
-}
-
 impl LbMaps for KernelMaps {
     fn meta(&self) -> Result<Meta, MapError> {
         row(&self.meta, META, 0)
@@ -172,15 +143,15 @@ impl LbMaps for KernelMaps {
     }
 
     fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError> {
-        entries(&self.identities, IDENTITIES)
+        self.identities.entries()
     }
 
-    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError> {
-        insert(&mut self.identities, IDENTITIES, &key, name)
+    fn set_identities(&mut self, names: &[(IdentityKey, Name)]) -> Result<(), MapError> {
+        self.identities.write_entries(names)
     }
 
-    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError> {
-        remove(&mut self.identities, IDENTITIES, &key)
+    fn remove_identities(&mut self, keys: &[IdentityKey]) -> Result<(), MapError> {
+        self.identities.remove(keys).map(drop)
     }
 
     fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError> {
@@ -211,16 +182,15 @@ impl LbMaps for KernelMaps {
     }
 
     fn own(&self) -> Result<Vec<(Address, Own)>, MapError> {
-        let all: Result<_, _> = self.own.iter().collect();
-        all.map_err(|error| failed("read", OWN, error))
+        self.own.entries()
     }
 
-    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError> {
-        insert(&mut self.own, OWN, address, own)
+    fn set_own(&mut self, addresses: &[(Address, Own)]) -> Result<(), MapError> {
+        self.own.write_entries(addresses)
     }
 
-    fn remove_own(&mut self, address: &Address) -> Result<(), MapError> {
-        remove(&mut self.own, OWN, address)
+    fn remove_own(&mut self, addresses: &[Address]) -> Result<(), MapError> {
+        self.own.remove(addresses).map(drop)
     }
 
     fn pool(&self, id: u32) -> Result<Pool, MapError> {
@@ -252,8 +222,8 @@ impl LbMaps for KernelMaps {
         Ok(found.into_iter().filter(|(_, backend)| *backend != Backend::zeroed()).collect())
     }
 
-    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError> {
-        self.backends.write(&[id], std::slice::from_ref(backend))
+    fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError> {
+        self.backends.write_entries(rows)
     }
 
     fn grace_period(&self) -> Result<(), MapError> {
@@ -298,16 +268,16 @@ impl LbMaps for KernelMaps {
         scopes: &[(u32, ScopeTimes)],
         lives: &[(u32, Lives)],
     ) -> Result<(), MapError> {
-        for (old, _) in entries(&self.sweep_scopes, SWEEP_SCOPES)? {
-            remove(&mut self.sweep_scopes, SWEEP_SCOPES, &old)?;
-        }
-        for (scope, times) in scopes {
-            insert(&mut self.sweep_scopes, SWEEP_SCOPES, scope, times)?;
-        }
-        if !lives.is_empty() {
-            let (ids, lives): (Vec<_>, Vec<_>) = lives.iter().copied().unzip();
-            self.sweep_lives.write(&ids, &lives)?;
-        }
+        let before: std::collections::BTreeMap<u32, ScopeTimes> =
+            self.sweep_scopes.entries()?.into_iter().collect();
+        let wanted: std::collections::HashSet<u32> = scopes.iter().map(|(id, _)| *id).collect();
+        // First those that go, or there might be no room.
+        let gone: Vec<u32> = before.keys().filter(|id| !wanted.contains(id)).copied().collect();
+        self.sweep_scopes.remove(&gone)?;
+        let differs = |(id, times): &&(u32, ScopeTimes)| before.get(id) != Some(times);
+        let changed: Vec<_> = scopes.iter().filter(differs).copied().collect();
+        self.sweep_scopes.write_entries(&changed)?;
+        self.sweep_lives.write_entries(lives)?;
         // Last: while it is of another sweep, nothing goes by what is half written.
         set_row(&mut self.sweep, SWEEP, 0, rules)
     }
@@ -328,12 +298,8 @@ impl LbMaps for KernelMaps {
     }
 
     fn listener_counters(&self, row: u32) -> Result<ListenerCounters, MapError> {
-        let cpus = self
-            .listener_stats
-            .get(&row, 0)
-            .map_err(|error| failed("read", LISTENER_STATS, error))?;
         let mut sum = ListenerCounters::ZERO;
-        for cpu in cpus.iter() {
+        for cpu in &self.listener_stats.row(row)? {
             for (total, count) in sum.events.iter_mut().zip(cpu.events) {
                 *total += count;
             }
@@ -344,12 +310,8 @@ impl LbMaps for KernelMaps {
     }
 
     fn backend_counters(&self, row: u32) -> Result<BackendCounters, MapError> {
-        let cpus = self
-            .backend_stats
-            .get(&row, 0)
-            .map_err(|error| failed("read", BACKEND_STATS, error))?;
         let mut sum = BackendCounters::default();
-        for cpu in cpus.iter() {
+        for cpu in &self.backend_stats.row(row)? {
             sum.packets_in += cpu.packets_in;
             sum.bytes_in += cpu.bytes_in;
             sum.packets_out += cpu.packets_out;
@@ -360,11 +322,11 @@ impl LbMaps for KernelMaps {
     }
 
     fn clear_listener_counters(&mut self, row: u32) -> Result<(), MapError> {
-        clear(&mut self.listener_stats, LISTENER_STATS, row, ListenerCounters::ZERO)
+        self.listener_stats.clear(row)
     }
 
     fn clear_backend_counters(&mut self, row: u32) -> Result<(), MapError> {
-        clear(&mut self.backend_stats, BACKEND_STATS, row, BackendCounters::default())
+        self.backend_stats.clear(row)
     }
 
     fn now_ns(&self) -> u64 {
@@ -378,22 +340,6 @@ impl LbMaps for KernelMaps {
     fn tick_ns(&self) -> u64 {
         self.ticks.tick_ns()
     }
-}
-
-fn clear<V: Pod>(
-    array: &mut PerCpuArray<MapData, V>,
-    name: &'static str,
-    row: u32,
-    zero: V,
-) -> Result<(), MapError> {
-    let cpus = aya::util::nr_cpus().map_err(|(_, source)| MapError {
-        operation: "count the CPUs for",
-        map: name,
-        source,
-    })?;
-    PerCpuValues::try_from(vec![zero; cpus])
-        .map_err(failed_io("write", name))
-        .and_then(|zeros| array.set(row, zeros, 0).map_err(|error| failed("write", name, error)))
 }
 
 fn first_word(table: u32, slots: usize) -> u32 {

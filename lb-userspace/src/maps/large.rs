@@ -48,16 +48,12 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         batch::lookup(self.fd(), from, count).map_err(failed_io("read", self.name))
     }
 
-    /// The next entries of a scan.
+    /// Every value, by rising index where it is an array.
     pub(super) fn all(&self) -> Result<Vec<V>, MapError> {
-        let mut cursor = Cursor::default();
-        let mut values = Vec::new();
-        while !cursor.done {
-            values.extend(self.scan(&mut cursor)?.into_iter().map(|(_, value)| value));
-        }
-        Ok(values)
+        Ok(self.entries()?.into_iter().map(|(_, value)| value).collect())
     }
 
+    /// The next entries of a scan.
     pub(super) fn scan(&self, cursor: &mut Cursor) -> Result<Batch<K, V>, MapError> {
         if cursor.done {
             return Ok(Vec::new());
@@ -67,6 +63,25 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         cursor.done = next.is_none();
         cursor.position = next.map_or_else(Vec::new, Vec::from);
         Ok(found)
+    }
+
+    /// Everything in it.
+    pub(super) fn entries(&self) -> Result<Batch<K, V>, MapError> {
+        let mut cursor = Cursor::default();
+        let mut all = Vec::new();
+        while !cursor.done {
+            all.extend(self.scan(&mut cursor)?);
+        }
+        Ok(all)
+    }
+
+    /// Writes entries; on an error some may have been written.
+    pub(super) fn write_entries(&self, entries: &[(K, V)]) -> Result<(), MapError> {
+        for some in entries.chunks(BATCH as usize) {
+            let (keys, values): (Vec<K>, Vec<V>) = some.iter().copied().unzip();
+            self.write(&keys, &values)?;
+        }
+        Ok(())
     }
 
     /// Writes entries; on an error some may have been written.

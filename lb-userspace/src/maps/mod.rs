@@ -5,6 +5,7 @@ pub mod dump;
 pub mod fake;
 pub mod kernel;
 mod large;
+mod per_cpu;
 pub mod ticks;
 mod vip_index;
 pub(crate) mod walk;
@@ -66,10 +67,10 @@ pub trait LbMaps {
 
     /// All names and their numbers.
     fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError>;
-    /// Gives a number its name.
-    fn set_identity(&mut self, key: IdentityKey, name: &Name) -> Result<(), MapError>;
-    /// Frees a number; no error when it is free.
-    fn remove_identity(&mut self, key: IdentityKey) -> Result<(), MapError>;
+    /// Gives numbers their names; after an error some may have theirs.
+    fn set_identities(&mut self, names: &[(IdentityKey, Name)]) -> Result<(), MapError>;
+    /// Frees numbers, passing over those that are free; after an error some may be.
+    fn remove_identities(&mut self, keys: &[IdentityKey]) -> Result<(), MapError>;
 
     /// All VIPs.
     fn vips(&self) -> Result<Vec<(VipKey, Vip)>, MapError>;
@@ -80,10 +81,10 @@ pub trait LbMaps {
 
     /// All own addresses.
     fn own(&self) -> Result<Vec<(Address, Own)>, MapError>;
-    /// Adds or replaces one.
-    fn set_own(&mut self, address: &Address, own: &Own) -> Result<(), MapError>;
-    /// Removes one; no error when it is not there.
-    fn remove_own(&mut self, address: &Address) -> Result<(), MapError>;
+    /// Adds or replaces some; after an error some of them.
+    fn set_own(&mut self, addresses: &[(Address, Own)]) -> Result<(), MapError>;
+    /// Removes some, passing over those that are not there; after an error some of them.
+    fn remove_own(&mut self, addresses: &[Address]) -> Result<(), MapError>;
 
     /// A row of `POOLS`.
     fn pool(&self, id: u32) -> Result<Pool, MapError>;
@@ -97,9 +98,9 @@ pub trait LbMaps {
 
     /// All rows of `BACKENDS` that were ever used, with their ids.
     fn backends(&self) -> Result<Vec<(u32, Backend)>, MapError>;
-    /// Writes one. Not atomic as a whole, so an address changes only together with a new
-    /// generation.
-    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), MapError>;
+    /// Writes rows; after an error some may be written. No row is written atomically as a whole,
+    /// so an address changes only together with a new generation.
+    fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError>;
 
     /// Waits until every packet whose processing began before the call has been dealt with.
     fn grace_period(&self) -> Result<(), MapError>;

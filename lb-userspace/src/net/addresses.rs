@@ -5,8 +5,13 @@
 //! that an agent that starts anew knows it again; kernels before 5.18 forget that, and the caller's
 //! list of the last run stands in.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    net::IpAddr,
+};
 
+use futures_util::{StreamExt as _, stream};
 use nix::errno::Errno;
 use rtnetlink::{
     Handle,
@@ -20,7 +25,7 @@ use rtnetlink::{
 };
 
 use super::{
-    Error, error_number, links,
+    AT_ONCE, Error, error_number, links,
     present::{PROTOCOL, Present, all, single},
 };
 
@@ -76,9 +81,13 @@ pub async fn ensure(
     let present = all(handle).await?;
     let decision = decide(&present, wanted, &indices, own);
     let name = |interface| links.get(&interface).map_or("", |link| link.name.as_str());
-    let mut changes = Changes { own: decision.kept.clone(), ..Changes::default() };
-    for (address, interface) in decision.add {
-        match add(handle, address, interface, name(interface)).await {
+    let mut changes = Changes { own: decision.kept, ..Changes::default() };
+    let adding = decision.add.into_iter().map(|(address, interface)| async move {
+        (address, interface, add(handle, address, interface, name(interface)).await)
+    });
+    let mut added = stream::iter(adding).buffered(AT_ONCE);
+    while let Some((address, interface, outcome)) = added.next().await {
+        match outcome {
             Ok(true) => {
                 changes.own.push(address);
                 changes.added.push(Placed {
@@ -92,17 +101,25 @@ pub async fn ensure(
             Err(error) => changes.failed.push(error),
         }
     }
-    for old in decision.remove {
-        match remove(handle, &old, name(old.interface)).await {
-            Ok(()) => changes.removed.push(old.address),
+    let removing = decision
+        .remove
+        .into_iter()
+        .map(|old| async move { (old.address, remove(handle, &old, name(old.interface)).await) });
+    let mut removed = stream::iter(removing).buffered(AT_ONCE);
+    let mut still_there = BTreeSet::new();
+    while let Some((address, outcome)) = removed.next().await {
+        match outcome {
+            Ok(()) => changes.removed.push(address),
             Err(error) => {
-                if !changes.own.contains(&old.address) {
-                    changes.own.push(old.address);
-                }
+                still_there.insert(address);
                 changes.failed.push(error);
             }
         }
     }
+    for address in &changes.own {
+        still_there.remove(address);
+    }
+    changes.own.extend(still_there);
     Ok(changes)
 }
 
@@ -121,30 +138,31 @@ struct Decision {
 
 fn decide(present: &[Present], wanted: &[IpAddr], interfaces: &[u32], own: &[IpAddr]) -> Decision {
     let mut decision = Decision::default();
-    let mut stays = Vec::new();
+    let own = own.iter().copied().collect();
+    let asked: HashSet<IpAddr> = wanted.iter().copied().collect();
+    // Those that stay, then also those that come.
+    let mut done = HashSet::new();
+    let mut kept = HashSet::new();
     for one in present {
         // One that is on an interface which is no longer attached moves.
         let place = interfaces.contains(&one.interface);
-        let mine = one.is_mine(own);
-        if !mine || (wanted.contains(&one.address) && place) {
-            stays.push(one.address);
-            if mine && !decision.kept.contains(&one.address) {
+        let mine = one.is_mine(&own);
+        if !mine || (asked.contains(&one.address) && place) {
+            done.insert(one.address);
+            if mine && kept.insert(one.address) {
                 decision.kept.push(one.address);
             }
         } else {
             decision.remove.push(*one);
         }
     }
+    let subnets: Vec<&Present> = present.iter().filter(|one| !one.single()).collect();
     for &address in wanted {
-        let done =
-            stays.contains(&address) || decision.add.iter().any(|(added, _)| *added == address);
-        if done {
+        if !done.insert(address) {
             continue;
         }
         let around = |interface: &&u32| {
-            present
-                .iter()
-                .any(|one| one.interface == **interface && !one.single() && one.contains(address))
+            subnets.iter().any(|one| one.interface == **interface && one.contains(address))
         };
         if let Some(&interface) = interfaces.iter().find(around).or(interfaces.first()) {
             decision.add.push((address, interface));

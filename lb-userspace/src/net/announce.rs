@@ -1,7 +1,12 @@
 //! Tells the link that an address is here now: gratuitous ARP and unsolicited neighbour
 //! advertisements, so that hosts and switches that had it elsewhere learn at once.
 
-use std::{io, mem, net::IpAddr, os::fd::AsRawFd, time::Duration};
+use std::{
+    io, mem,
+    net::IpAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
+    time::Duration,
+};
 
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv6Type, IpNumber,
@@ -18,6 +23,8 @@ use super::addresses::Placed;
 const TIMES: u32 = 3;
 /// Between one time and the next.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Addresses announced in one go.
+const AT_ONCE: usize = 256;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// Ethernet's group of `ff02::1` (RFC 2464, 7).
@@ -38,19 +45,51 @@ pub fn in_background(added: Vec<Placed>) {
             if time > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            for placed in &added {
-                if let Err(error) = announce(placed) {
-                    tracing::warn!("cannot announce {placed}: {error}");
-                }
+            for some in added.chunks(AT_ONCE) {
+                announce_all(some);
+                // Others have something to do too.
+                tokio::task::yield_now().await;
             }
         }
     });
 }
 
-/// Announces one address once. Does nothing on an interface without a link-layer address.
-pub fn announce(placed: &Placed) -> io::Result<()> {
-    let Some(mac) = placed.mac else { return Ok(()) };
-    send(placed.interface, &frame(placed.address, mac))
+fn announce_all(added: &[Placed]) {
+    // One for all: the kernel waits for a grace period whenever one is closed.
+    let announcer = match Announcer::new() {
+        Ok(announcer) => announcer,
+        Err(error) => {
+            tracing::warn!("cannot announce addresses: {error}");
+            return;
+        }
+    };
+    for placed in added {
+        if let Err(error) = announcer.announce(placed) {
+            tracing::warn!("cannot announce {placed}: {error}");
+        }
+    }
+}
+
+/// A packet socket to announce addresses through.
+pub struct Announcer(OwnedFd);
+
+impl Announcer {
+    /// In the network namespace of this thread.
+    pub fn new() -> io::Result<Self> {
+        // Protocol 0: this socket only sends, nothing is queued for it.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let none = None::<SockProtocol>;
+        Ok(Self(socket(AddressFamily::Packet, SockType::Raw, flags, none)?))
+    }
+
+    /// Announces one address once. Does nothing on an interface without a link-layer address.
+    pub fn announce(&self, placed: &Placed) -> io::Result<()> {
+        let Some(mac) = placed.mac else { return Ok(()) };
+        let frame = frame(placed.address, mac);
+        let address = link_address(placed.interface)?;
+        let sent = sendto(self.0.as_raw_fd(), &frame, &address, MsgFlags::empty())?;
+        if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
 }
 
 /// The Ethernet frame that announces `address` at `mac`.
@@ -110,19 +149,6 @@ fn advertisement(address: [u8; 16], mac: [u8; 6]) -> Vec<u8> {
         frame.extend_from_slice(&payload);
     }
     frame
-}
-
-fn send(interface: u32, frame: &[u8]) -> io::Result<()> {
-    // Protocol 0: this socket only sends, nothing is queued for it.
-    let socket = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None::<SockProtocol>,
-    )?;
-    let address = link_address(interface)?;
-    let sent = sendto(socket.as_raw_fd(), frame, &address, MsgFlags::empty())?;
-    if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 fn link_address(interface: u32) -> io::Result<LinkAddr> {

@@ -14,6 +14,10 @@ pub mod watch;
 
 use std::io;
 
+/// Requests to route netlink that are under way at once: one after another, thousands would take
+/// seconds.
+const AT_ONCE: usize = 64;
+
 /// What goes wrong between the agent and route netlink.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

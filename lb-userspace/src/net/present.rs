@@ -1,6 +1,9 @@
 //! The addresses that interfaces have, and who has put them there.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use futures_util::TryStreamExt;
 use rtnetlink::{
@@ -42,8 +45,9 @@ pub async fn there(handle: &Handle, own: &[IpAddr]) -> Result<There, Error> {
 }
 
 fn sorted(present: &[Present], own: &[IpAddr]) -> There {
+    let own = own.iter().copied().collect();
     let (mine, others): (Vec<&Present>, Vec<&Present>) =
-        present.iter().partition(|one| one.is_mine(own));
+        present.iter().partition(|one| one.is_mine(&own));
     let others: BTreeSet<IpAddr> = others.into_iter().map(|one| one.address).collect();
     let mine = mine.into_iter().map(|one| one.address);
     There {
@@ -73,7 +77,7 @@ impl Present {
     }
 
     /// Put there by the agent, now or in the last run?
-    pub(super) fn is_mine(&self, own: &[IpAddr]) -> bool {
+    pub(super) fn is_mine(&self, own: &HashSet<IpAddr>) -> bool {
         self.marked || (self.single() && own.contains(&self.address))
     }
 

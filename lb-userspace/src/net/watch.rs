@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rtnetlink::{
     Handle, MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Error,
+    AT_ONCE, Error,
     links::{self, Links},
     neighbours::{self, Key, Neighbour, Standing},
     reach::{Target, reach},
@@ -125,14 +125,17 @@ async fn session(
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut dirt = Dirt::None;
-    let mut due = Instant::now();
-    let mut not_before = due;
+    let mut look_at = Instant::now();
+    let mut not_before = look_at;
+    // When to tell of next hops that changed: nothing is asked for that.
+    let mut tell_at = None;
     loop {
         let before = dirt;
+        let mut heard = Dirt::None;
         tokio::select! {
             event = events.next() => {
                 let (event, _) = event.ok_or(Error::Closed)?;
-                dirt = dirt.max(known.take(event));
+                heard = known.take(event);
             }
             changed = wanted.changed() => {
                 if changed.is_err() {
@@ -141,29 +144,44 @@ async fn session(
                 // Who asked may have forgotten what it was told, if a backend went and came back
                 // in between.
                 known.reported.clear();
-                dirt = dirt.max(Dirt::Routes);
+                // By the operator, not by the kernel: at once.
+                not_before = Instant::now();
+                look_at = look_at.min(not_before + SETTLE);
+                heard = Dirt::Routes;
             }
             // The first tick comes at once: that is the first look.
-            _ = resync.tick() => dirt = Dirt::Everything,
-            _ = ticks.tick() => dirt = dirt.max(known.refresh(&handle).await?),
-            () = sleep_until(due), if dirt > Dirt::None => {
+            _ = resync.tick() => heard = Dirt::Everything,
+            _ = ticks.tick() => heard = known.refresh(&handle).await?,
+            () = sleep_until(look_at), if dirt > Dirt::None => {
                 let began = Instant::now();
                 // Not marked as seen: a change that is seen first here still gets its look-up.
                 let now = wanted.borrow().clone();
                 known.update(&handle, &now, dirt).await?;
-                for change in known.changes(&now) {
-                    if report.send(change).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                dirt = known.refresh(&handle).await?;
+                dirt = Dirt::None;
                 let rest = (began.elapsed() * (AT_MOST_ONE_IN - 1)).min(LONGEST_WAIT);
                 not_before = Instant::now() + rest;
-                due = not_before.max(Instant::now() + SETTLE);
+                // What has to be resolved is asked for before anybody hears that it is waited for.
+                known.refresh(&handle).await?;
+                if !known.tell(&now, report).await {
+                    return Ok(());
+                }
+                tell_at = None;
+            }
+            () = sleep_until(tell_at.unwrap_or(look_at)), if tell_at.is_some() => {
+                tell_at = None;
+                let now = wanted.borrow().clone();
+                if !known.tell(&now, report).await {
+                    return Ok(());
+                }
             }
         }
-        if before == Dirt::None && dirt > Dirt::None {
-            due = not_before.max(Instant::now() + SETTLE);
+        if heard == Dirt::Neighbours {
+            tell_at.get_or_insert(Instant::now() + SETTLE);
+        } else {
+            dirt = dirt.max(heard);
+        }
+        if dirt > before {
+            look_at = not_before.max(Instant::now() + SETTLE);
         }
     }
 }
@@ -172,7 +190,7 @@ async fn session(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Dirt {
     None,
-    /// A next hop changed: nothing needs to be asked.
+    /// A next hop changed: nothing needs to be asked, only told.
     Neighbours,
     /// Look all routes up.
     Routes,
@@ -206,6 +224,20 @@ impl NextHop {
         };
         self.asked.is_none_or(|asked| asked.elapsed() >= after)
     }
+}
+
+/// What the kernel holds of a next hop, with its key.
+async fn standing(handle: &Handle, key: Key) -> Result<(Key, Neighbour), Error> {
+    Ok((key, neighbours::get(handle, key).await?))
+}
+
+/// Asks about many things at once; the answers in no order.
+async fn at_once<T, A, F, R>(about: impl IntoIterator<Item = T>, ask: F) -> Result<Vec<A>, Error>
+where
+    F: Fn(T) -> R,
+    R: Future<Output = Result<A, Error>>,
+{
+    stream::iter(about).map(ask).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 #[derive(Debug, Default)]
@@ -272,35 +304,29 @@ impl Known {
 
     /// Asks the kernel for what `dirt` says.
     async fn update(&mut self, handle: &Handle, wanted: &Wanted, dirt: Dirt) -> Result<(), Error> {
-        if dirt < Dirt::Routes {
-            return Ok(());
-        }
         if dirt == Dirt::Everything {
             self.links = links::all(handle).await?;
         }
-        let mut routes = BTreeMap::new();
-        let mut needed = BTreeSet::new();
-        for target in &wanted.targets {
-            if routes.contains_key(&target.address) {
-                continue;
+        let addresses: BTreeSet<IpAddr> = wanted.targets.iter().map(|one| one.address).collect();
+        let look_up = |address| async move { Ok((address, routes::to(handle, address).await?)) };
+        self.routes = at_once(addresses, look_up).await?.into_iter().collect();
+        let links = &self.links;
+        let hop = |route: &Route| match route {
+            Route::Way { interface, next, .. } => {
+                let ethernet = links.get(interface).is_some_and(|link| link.mac.is_some());
+                ethernet.then_some((*interface, *next))
             }
-            let route = routes::to(handle, target.address).await?;
-            if let Route::Way { interface, next, .. } = route {
-                let ethernet = self.links.get(&interface).is_some_and(|link| link.mac.is_some());
-                if ethernet {
-                    needed.insert((interface, next));
-                }
-            }
-            routes.insert(target.address, route);
-        }
-        self.routes = routes;
+            Route::None(_) => None,
+        };
+        let needed: BTreeSet<Key> = self.routes.values().filter_map(hop).collect();
         self.hops.retain(|key, _| needed.contains(key));
-        for key in needed {
-            if dirt == Dirt::Everything || !self.hops.contains_key(&key) {
-                let now = neighbours::get(handle, key).await?;
-                let new = || NextHop { now, mac: None, asked: None };
-                self.hops.entry(key).or_insert_with(new).set(now);
-            }
+        let hops = &self.hops;
+        let unknown =
+            needed.into_iter().filter(|key| dirt == Dirt::Everything || !hops.contains_key(key));
+        let found = at_once(unknown, |key| standing(handle, key)).await?;
+        for (key, now) in found {
+            let new = || NextHop { now, mac: None, asked: None };
+            self.hops.entry(key).or_insert_with(new).set(now);
         }
         Ok(())
     }
@@ -308,21 +334,40 @@ impl Known {
     /// Has the kernel resolve or confirm the next hops whose time it is.
     async fn refresh(&mut self, handle: &Handle) -> Result<Dirt, Error> {
         let mut dirt = Dirt::None;
-        for (key, hop) in self.hops.iter_mut().filter(|(_, hop)| hop.wants_asking()) {
+        let waiting = self.hops.iter().filter(|(_, hop)| hop.wants_asking());
+        let waiting: Vec<Key> = waiting.map(|(key, _)| *key).collect();
+        // An operator may have made it permanent in the meantime, which asking would undo.
+        let found = at_once(waiting, |key| standing(handle, key)).await?;
+        let mut to_ask = Vec::new();
+        for (key, now) in found {
+            let Some(hop) = self.hops.get_mut(&key) else { continue };
             let mac = hop.mac;
-            // An operator may have made it permanent in the meantime, which asking would undo.
-            hop.set(neighbours::get(handle, *key).await?);
+            hop.set(now);
             if hop.mac != mac {
                 dirt = Dirt::Neighbours;
             }
             if hop.wants_asking() {
                 hop.asked = Some(Instant::now());
-                if let Err(error) = neighbours::resolve(handle, *key).await? {
-                    tracing::debug!("cannot resolve {}: {}", key.1, error.desc());
-                }
+                to_ask.push(key);
+            }
+        }
+        let ask = |key: Key| async move { Ok((key, neighbours::resolve(handle, key).await?)) };
+        for (key, asked) in at_once(to_ask, ask).await? {
+            if let Err(error) = asked {
+                tracing::debug!("cannot resolve {}: {}", key.1, error.desc());
             }
         }
         Ok(dirt)
+    }
+
+    /// Reports what is not as last reported; false: nobody wants to hear it any more.
+    async fn tell(&mut self, wanted: &Wanted, report: &mpsc::Sender<ReachReport>) -> bool {
+        for change in self.changes(wanted) {
+            if report.send(change).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// What is not as last reported, which it then is.

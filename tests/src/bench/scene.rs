@@ -114,7 +114,7 @@ impl Bench {
         };
         backend.nat_sources[0] = nat_source.into();
         let _new = self.backends.insert(id, backend);
-        self.maps.set_backend(id, &backend).expect("backend written");
+        self.maps.set_backends(&[(id, backend)]).expect("backend written");
         self.own(nat_source.into(), |_| {});
         id
     }
@@ -213,7 +213,7 @@ impl Bench {
     pub fn own(&mut self, address: Address, change: impl FnOnce(&mut Own)) {
         let own = self.own.entry(address).or_default();
         change(own);
-        self.maps.set_own(&address, own).expect("own address written");
+        self.maps.set_own(&[(address, *own)]).expect("own address written");
     }
 
     /// Changes a listener.
@@ -236,7 +236,7 @@ impl Bench {
     pub fn change_backend(&mut self, id: u32, change: impl FnOnce(&mut Backend)) {
         let backend = self.backends.get_mut(&id).expect("a backend");
         change(backend);
-        self.maps.set_backend(id, backend).expect("backend written");
+        self.maps.set_backends(&[(id, *backend)]).expect("backend written");
     }
 
     /// Changes a backend's state only.

@@ -115,7 +115,7 @@ fn announcements_are_believed() {
             name: "eth0".into(),
             mac: Some(NEAR_MAC),
         };
-        near.run(move || announce::announce(&placed)).expect("sent");
+        near.run(move || announce::Announcer::new()?.announce(&placed)).expect("sent");
         let began = Instant::now();
         while !far.ip(&format!("neigh show {address}")).contains("02:00:00:00:01:01") {
             assert!(began.elapsed() < Duration::from_secs(2), "{address} is not believed");

@@ -1,0 +1,223 @@
+//! How one row is measured: rounds in which everything that is compared takes its turn.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use lb_common::event::Event;
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+use crate::{
+    driver::{Driver, Subject},
+    scene::Scene,
+    stats::Round,
+    traffic::Traffic,
+};
+
+/// Flows and pins are refreshed once a second at most: packets that follow within this time of a
+/// flow's last refresh do without.
+const FRESH: Duration = Duration::from_millis(850);
+/// After this time every packet refreshes its flow.
+const STALE: Duration = Duration::from_millis(1_100);
+/// How long flows may take to be known.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Binds this thread to one CPU, the last that it may use: nothing is moved while it is measured.
+pub(crate) fn keep_to_one_cpu() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("this thread's CPUs");
+    let last = (0..CpuSet::count()).rfind(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(last.expect("a CPU")).expect("its number");
+    sched_setaffinity(this, &one).expect("one CPU");
+}
+
+/// How much of what is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) rounds: u32,
+    /// In a round, each subject's quietest run counts, of so many.
+    pub(crate) tries: u32,
+    /// Packets of a run; as many go before it, so that caches hold what they do in the long run.
+    pub(crate) packets: u32,
+}
+
+/// Flows under way, that are kept from being refreshed while they are measured.
+pub(crate) struct UnderWay<'a> {
+    driver: &'a mut Driver,
+    scene: &'a Scene,
+    traffic: Traffic,
+    refreshed: Instant,
+    last: Instant,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Sends the packets that open every flow, then those of the traffic, until all are known.
+    pub(crate) fn new(
+        driver: &'a mut Driver,
+        scene: &'a Scene,
+        opening: &Traffic,
+        traffic: Traffic,
+    ) -> Self {
+        driver.measure(&scene.program());
+        driver.check(&traffic);
+        let all = traffic.clone().in_order();
+        let flows = traffic.draw.flows;
+        let _ns = driver.run(Subject::Holdfast, &opening.clone().in_order(), flows);
+        let start = Instant::now();
+        loop {
+            let (forwarded, made) =
+                (scene.counted(Event::Forwarded), scene.counted(Event::FlowMade));
+            let _ns = driver.run(Subject::Holdfast, &all, flows);
+            let passed = scene.counted(Event::Forwarded) - forwarded;
+            assert_eq!(passed, u64::from(flows), "packets forwarded, of all");
+            // A table that is as large as the flows are many loses some now and then.
+            if scene.counted(Event::FlowMade) - made <= u64::from(flows / 10) {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "flows are not known after {PATIENCE:?}");
+        }
+        let now = Instant::now();
+        Self { driver, scene, traffic, refreshed: now, last: now }
+    }
+
+    /// Puts the flows into the table that is looked up.
+    pub(crate) fn fill_table(&mut self) {
+        let all = self.traffic.clone().in_order();
+        let _ns = self.driver.run(Subject::Insert, &all, self.traffic.draw.flows);
+        let _none_yet = self.driver.missed();
+        let _ns = self.driver.run(Subject::LookUp, &all, self.traffic.draw.flows);
+        let missed = self.driver.missed();
+        assert!(missed <= u64::from(self.traffic.draw.flows / 1000), "{missed} were not found");
+    }
+
+    /// Rounds of packets that refresh nothing, against look-ups. And how many of a thousand flows
+    /// were made anew meanwhile.
+    pub(crate) fn rounds(&mut self, plan: Plan) -> (Vec<Round>, f64) {
+        let mut sent = 0_u64;
+        let made = self.scene.counted(Event::FlowMade);
+        let rounds = (0..plan.rounds)
+            .map(|_| {
+                let mut best =
+                    Round { ours: f64::INFINITY, against: f64::INFINITY, empty: f64::INFINITY };
+                for _ in 0..plan.tries {
+                    best.empty = best.empty.min(self.steady(Subject::Empty, plan.packets));
+                    best.against = best.against.min(self.steady(Subject::LookUp, plan.packets));
+                    sent += self.freshen();
+                    best.ours = best.ours.min(self.steady(Subject::Holdfast, plan.packets));
+                    self.last = Instant::now();
+                    sent += 2 * u64::from(plan.packets);
+                }
+                best
+            })
+            .collect();
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = (self.scene.counted(Event::FlowMade) - made) as f64 / sent as f64;
+        (rounds, share * 1000.0)
+    }
+
+    /// Rounds in which every packet refreshes its flow and its client's pin.
+    pub(crate) fn refresh_rounds(&mut self, plan: Plan) -> Vec<Round> {
+        let all = self.traffic.clone().shuffled();
+        let flows = self.traffic.draw.flows;
+        (0..plan.rounds)
+            .map(|_| {
+                let empty = self.steady(Subject::Empty, plan.packets);
+                let against = self.steady(Subject::LookUp, plan.packets);
+                thread::sleep(STALE);
+                let ours = self.driver.run(Subject::Holdfast, &all, flows);
+                Round { ours, against, empty }
+            })
+            .collect()
+    }
+
+    fn steady(&mut self, subject: Subject, packets: u32) -> f64 {
+        let _before = self.driver.run(subject, &self.traffic, packets);
+        self.driver.run(subject, &self.traffic, packets)
+    }
+
+    /// Refreshes every flow if it may be due before the next run is over; packets sent.
+    fn freshen(&mut self) -> u64 {
+        if self.refreshed.elapsed() < FRESH {
+            return 0;
+        }
+        // None is refreshed now and due soon.
+        thread::sleep(STALE.saturating_sub(self.last.elapsed()));
+        self.refreshed = Instant::now();
+        let all = self.traffic.clone().in_order();
+        let _ns = self.driver.run(Subject::Holdfast, &all, self.traffic.draw.flows);
+        self.traffic.draw.flows.into()
+    }
+}
+
+/// Rounds of packets of which each begins a new flow of a new client, against inserts into a full
+/// table. `traffic` is that of flows from the first on; more are drawn from there.
+pub(crate) fn new_flows(
+    driver: &mut Driver,
+    scene: &Scene,
+    traffic: &Traffic,
+    full: u32,
+    plan: Plan,
+) -> Vec<Round> {
+    driver.measure(&scene.program());
+    let mut next = 0;
+    let mut fresh = |count: u32| {
+        let these = traffic.clone().from(next, count);
+        next += count;
+        these
+    };
+    let filling = fresh(full + full / 4);
+    for subject in [Subject::Holdfast, Subject::Insert] {
+        let _ns = driver.run(subject, &filling, filling.draw.flows);
+    }
+    let (flows, pins) = (scene.counted(Event::FlowMade), scene.counted(Event::PinMade));
+    let mut sent = 0_u64;
+    let rounds = (0..plan.rounds)
+        .map(|_| {
+            let mut best =
+                Round { ours: f64::INFINITY, against: f64::INFINITY, empty: f64::INFINITY };
+            for _ in 0..plan.tries {
+                let these = fresh(plan.packets);
+                let mut run = |subject| driver.run(subject, &these, plan.packets);
+                best.empty = best.empty.min(run(Subject::Empty));
+                best.against = best.against.min(run(Subject::Insert));
+                best.ours = best.ours.min(run(Subject::Holdfast));
+                sent += u64::from(plan.packets);
+            }
+            best
+        })
+        .collect();
+    assert_eq!(scene.counted(Event::FlowMade) - flows, sent, "flows made, one a packet");
+    assert_eq!(scene.counted(Event::PinMade) - pins, sent, "pins made, one a packet");
+    rounds
+}
+
+/// Rounds of packets that are for no listener.
+pub(crate) fn not_for_us(
+    driver: &mut Driver,
+    scene: &Scene,
+    traffic: &Traffic,
+    plan: Plan,
+) -> Vec<Round> {
+    driver.measure(&scene.program());
+    driver.check(traffic);
+    let passed = scene.counted(Event::PassNoListener);
+    let rounds = (0..plan.rounds)
+        .map(|_| {
+            let mut best =
+                Round { ours: f64::INFINITY, against: f64::INFINITY, empty: f64::INFINITY };
+            for _ in 0..plan.tries {
+                best.empty = best.empty.min(driver.run(Subject::Empty, traffic, plan.packets));
+                best.ours = best.ours.min(driver.run(Subject::Holdfast, traffic, plan.packets));
+            }
+            best
+        })
+        .collect();
+    let sent = u64::from(plan.rounds) * u64::from(plan.tries) * u64::from(plan.packets);
+    assert_eq!(scene.counted(Event::PassNoListener) - passed, sent, "packets for no listener");
+    rounds
+}
