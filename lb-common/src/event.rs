@@ -98,7 +98,11 @@ events! {
     DropFragmentEarly = 39, "drop_fragment_early", Dropped, "A fragment that came before its datagram's first one, which alone says where to.";
     FragmentPlaced = 40, "fragment_placed", Noted, "A fragment that came before its datagram's first one was sent by pin or hash.";
     FragmentInsertFailed = 41, "fragment_insert_failed", Noted, "A datagram could not be remembered; its other fragments count as early.";
-    FlowEvicted = 42, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
+
+    TooBigAnswered = 42, "too_big_answered", Sent, "Does not fit into its backend's tunnel: its sender was told by ICMP.";
+    DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
+    DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
+    FlowEvicted = 45, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
 }
 
 #[cfg(test)]

@@ -66,6 +66,15 @@ pub const fn echo(v6: bool) -> [[u8; 2]; 2] {
     if v6 { [[128, 0], [129, 0]] } else { [[8, 0], [0, 0]] }
 }
 
+/// The header of "fragmentation needed" (RFC 1191, 4) or "packet too big" (RFC 4443, 3.2) with that
+/// MTU, in words as they stand in the packet; the second is the checksum, still zero.
+#[inline(always)]
+#[must_use]
+pub const fn too_big(v6: bool, mtu: u16) -> [u16; 4] {
+    let kind = if v6 { [2, 0] } else { [3, 4] };
+    [u16::from_ne_bytes(kind), 0, 0, mtu.to_be()]
+}
+
 /// Where the checksum of that protocol stands in a packet of which `len` bytes from the TCP or UDP
 /// header on are quoted; `None`: beyond.
 #[inline(always)]

@@ -27,6 +27,8 @@ pub mod lines;
 pub mod maps;
 pub mod nat;
 pub mod pin;
+pub mod rate;
 pub mod select;
 pub mod sweep;
 pub mod ticks;
+pub mod tunnel;

@@ -2,8 +2,9 @@
 
 use aya_ebpf::programs::XdpContext;
 
-/// Where the last header read may begin: Ethernet, two tags, IPv6 and its extension headers.
-const MAX_OFFSET: usize = 0x3ff;
+/// Where the last part read may begin: behind Ethernet, two tags, IPv6 and its extension headers,
+/// or in what an ICMP error quotes.
+const MAX_OFFSET: usize = 0x7ff;
 
 /// The `T` at `offset`; `None` when the packet ends before its end.
 ///

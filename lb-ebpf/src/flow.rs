@@ -14,7 +14,7 @@ use lb_common::{
 };
 
 use crate::{
-    classify, clock, count, lines,
+    classify, clock, count, encap, lines,
     maps::{BACKENDS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
@@ -225,8 +225,8 @@ pub(crate) fn translates(vip: &Vip) -> bool {
     POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
 }
 
-/// The way of a new flow's packet.
-#[inline(always)]
+/// The way of a new flow's packet. A function of its own: see [`note`].
+#[inline(never)]
 fn way(backend: &Backend) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
     way_to(work, backend, work.nat_address, work.nat_port_be)
@@ -243,7 +243,9 @@ pub(crate) fn way_to(
     if backend.hop.interface == 0 {
         return Err(Event::DropNoNextHop);
     }
+    encap::check(&work.packet, backend)?;
     work.hop = backend.hop;
+    work.tunnel = backend.tunnel.kind;
     work.translated = u8::from(nat_port_be != 0);
     work.to.source = nat_address;
     work.to.source_port_be = nat_port_be;

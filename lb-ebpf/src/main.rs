@@ -27,6 +27,7 @@ mod classify;
 mod clock;
 mod count;
 mod ctx;
+mod encap;
 mod flow;
 mod fragment;
 mod icmp;
@@ -40,6 +41,7 @@ mod reset;
 mod rewrite;
 mod select;
 mod sweep;
+mod too_big;
 mod transmit;
 mod work;
 
@@ -75,6 +77,7 @@ fn holdfast(ctx: XdpContext) -> u32 {
 fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let unparsed = work().ok_or(Event::DropInternal)?;
     unparsed.listener = 0;
+    unparsed.tunnel = 0;
     let placed = match parse::parse(ctx, &mut unparsed.packet)? {
         Kind::Icmp => icmp::place(ctx)?,
         Kind::NoPorts => fragment::later(ctx)?,
@@ -85,18 +88,29 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
                 None => reply::to_client(parsed),
             };
             let whole = work().ok_or(Event::DropInternal)?.packet.part.is_whole();
-            if whole { fate? } else { fragment::first(ctx, fate)? }
+            if matches!(fate, Err(Event::DropTooBig)) {
+                too_big::answer(ctx)?
+            } else if whole {
+                fate?
+            } else {
+                fragment::first(ctx, fate)?
+            }
         }
     };
-    if matches!(placed, Event::ResetSent | Event::EchoAnswered) {
+    if matches!(placed, Event::ResetSent | Event::EchoAnswered | Event::TooBigAnswered) {
         return Ok((placed, xdp_action::XDP_TX));
     }
 
     let placed_work = work().ok_or(Event::DropInternal)?;
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx, placed_work)?;
-    let action = transmit::by(ctx, &placed_work.packet, &placed_work.hop)?;
-    Ok((placed, action))
+    if placed_work.tunnel != 0 {
+        encap::wrap(ctx)?;
+    } else {
+        transmit::ready(ctx, &placed_work.packet, &placed_work.hop)?;
+    }
+    let sent = work().ok_or(Event::DropInternal)?;
+    Ok((placed, transmit::out_by(ctx, sent.hop.interface)))
 }
 
 #[cfg(not(test))]

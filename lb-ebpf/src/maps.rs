@@ -15,6 +15,7 @@ use lb_common::{
         ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
         Settings, SweepRules, VipLine, VipRow,
     },
+    tunnel::BUCKETS,
 };
 
 use crate::{sweep::Deferred, work::Work};
@@ -77,6 +78,10 @@ pub(crate) static FRAGMENT_IDS: Array<u64> = Array::with_max_entries(1, 0);
 /// What `read_jiffies` has read.
 #[map]
 pub(crate) static JIFFIES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Buckets of clients that are told that their packets are too big.
+#[map]
+pub(crate) static TOO_BIG: Array<u64> = Array::with_max_entries(BUCKETS, 0);
 
 /// The tests' clock, nanoseconds; read only when `TEST_CLOCK` is set.
 #[map]

@@ -16,17 +16,34 @@ use crate::{
 const IPV4_BE: u16 = 0x0800_u16.to_be();
 const IPV6_BE: u16 = 0x86dd_u16.to_be();
 
-/// Writes the link-layer header for that hop: the XDP action that sends the packet there.
+/// Makes the packet ready to be sent to that hop as it is.
 #[inline(always)]
-pub(crate) fn by(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<u32, Event> {
-    if packet.vlans != hop.vlans {
-        let delta = (packet.vlans as i32 - hop.vlans as i32) * VlanHdr::LEN as i32;
-        // SAFETY: the context is the program's own; no pointer into the packet outlives this.
-        if unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } != 0 {
-            return Err(Event::DropInternal);
-        }
+pub(crate) fn ready(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<(), Event> {
+    make_room(ctx, packet.vlans, hop.vlans, 0)?;
+    link(ctx, packet.v6, hop)
+}
+
+/// Moves the packet's begin by so much that there is room for other VLAN tags than it came with,
+/// and for `more` bytes between them and its IP header.
+#[inline(always)]
+pub(crate) fn make_room(
+    ctx: &XdpContext,
+    vlans: u32,
+    vlans_to_be: u32,
+    more: i32,
+) -> Result<(), Event> {
+    let delta = (vlans as i32 - vlans_to_be as i32) * VlanHdr::LEN as i32 - more;
+    // SAFETY: the context is the program's own; no pointer into the packet outlives this.
+    if delta != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } != 0 {
+        return Err(Event::DropInternal);
     }
-    let ip_be = if packet.v6 { IPV6_BE } else { IPV4_BE };
+    Ok(())
+}
+
+/// Writes the link-layer header of an IP packet for that hop.
+#[inline(always)]
+pub(crate) fn link(ctx: &XdpContext, v6: bool, hop: &Hop) -> Result<(), Event> {
+    let ip_be = if v6 { IPV6_BE } else { IPV4_BE };
     let [outer, inner] = hop.vlan_be;
     let ether_type = match hop.vlans {
         0 => ip_be,
@@ -41,13 +58,12 @@ pub(crate) fn by(ctx: &XdpContext, packet: &Packet, hop: &Hop) -> Result<u32, Ev
         }
     };
     let ethernet = EthHdr { dst_addr: hop.to, src_addr: hop.from, ether_type };
-    write(ctx, 0, ethernet).ok_or(Event::DropInternal)?;
-    Ok(out_by(ctx, hop.interface))
+    write(ctx, 0, ethernet).ok_or(Event::DropInternal)
 }
 
 /// The action that sends a packet out by that interface.
 #[inline(always)]
-fn out_by(ctx: &XdpContext, interface: u32) -> u32 {
+pub(crate) fn out_by(ctx: &XdpContext, interface: u32) -> u32 {
     if interface == ingress(ctx) {
         return xdp_action::XDP_TX;
     }

@@ -31,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) pin_owed: u8,
     /// Addresses and ports are rewritten.
     pub(crate) translated: u8,
+    /// The code of the encapsulation on the way to its backend.
+    pub(crate) tunnel: u8,
     /// It makes a new flow.
     pub(crate) new_flow: u8,
     /// The state of its flow.

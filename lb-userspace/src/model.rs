@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use lb_common::{
     address::Address,
     flow::IdleTimes,
-    layout::{self, Kind, VipKey},
+    layout::{self, Encapsulation, Kind, VipKey},
 };
 
 use crate::config::{self, Config, OnDown};
@@ -33,12 +33,28 @@ pub struct Pool {
     pub name: String,
     /// Forwarding mode.
     pub forward: layout::Forward,
+    /// How packets to its backends are wrapped up (`tunnel`).
+    pub tunnel: Option<Tunnel>,
     /// What flows of a backend that goes down get.
     pub on_down: OnDown,
     /// Are its backends probed? Else they are always healthy.
     pub checked: bool,
     /// Its backends.
     pub backends: Vec<Backend>,
+}
+
+/// What is wanted of the tunnels of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    /// What stands between the outer IP header and the packet.
+    pub kind: Encapsulation,
+    /// GUE: the destination port, network byte order.
+    pub port_be: u16,
+    /// Outer source address, and which bits of it each flow fills; `None`: the one address that
+    /// the route prefers.
+    pub source: Option<(Address, Address)>,
+    /// Largest IP packet on the way, in bytes; `None`: what the route takes.
+    pub mtu: Option<u16>,
 }
 
 /// A backend.
@@ -133,11 +149,29 @@ fn pool(pool: &config::Pool) -> Pool {
         forward: match pool.forward {
             config::Forward::Nat => layout::Forward::Nat,
             config::Forward::Dsr => layout::Forward::Dsr,
+            config::Forward::Tunnel(_) => layout::Forward::Tunnel,
+        },
+        tunnel: match pool.forward {
+            config::Forward::Nat | config::Forward::Dsr => None,
+            config::Forward::Tunnel(wanted) => Some(tunnel(&wanted)),
         },
         on_down: pool.on_down,
         checked: pool.health.is_some(),
         backends: pool.backends.iter().map(backend).collect(),
     }
+}
+
+fn tunnel(tunnel: &config::Tunnel) -> Tunnel {
+    let (kind, port) = match tunnel.kind {
+        config::TunnelKind::IpIp => (Encapsulation::IpIp, 0),
+        config::TunnelKind::Gue { port } => (Encapsulation::Gue, port),
+    };
+    let source = tunnel.source.map(|prefix| {
+        let bits = prefix.length.saturating_add(if prefix.address.is_ipv4() { 96 } else { 0 });
+        let words_be = Address::mask(bits).words_be.map(|word| !word);
+        (prefix.address.into(), Address { words_be })
+    });
+    Tunnel { kind, port_be: port.to_be(), source, mtu: tunnel.mtu }
 }
 
 fn backend(backend: &config::Backend) -> Backend {

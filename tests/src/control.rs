@@ -340,7 +340,7 @@ fn configured<'a>(config: &'a Config, name: &str) -> (&'a Pool, &'a Backend) {
 #[must_use]
 pub fn reach() -> Reach {
     let hop = Hop { interface: 2, to: [2; 6], from: [4; 6], ..Hop::default() };
-    Reach::Known { hop, nat_sources: vec![ip("10.0.0.254")] }
+    Reach::Known { hop, nat_sources: vec![ip("10.0.0.254")], mtu: 1500 }
 }
 
 /// An address.

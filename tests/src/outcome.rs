@@ -4,7 +4,7 @@ use std::fmt;
 
 use lb_common::event::{Event, EventKind};
 
-use crate::packet::{Parsed, icmp, ip, parse, sum};
+use crate::packet::{Parsed, icmp, ip, parse, sum, tunnel};
 
 /// What the program did with the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,10 +143,16 @@ impl Outcome {
 }
 
 /// Which checksums of a packet are right: of what lies below its payload, and of that, or of the
-/// header in it. The error says why it is none to be sent.
+/// header in it. Of a tunnel those of the packet in it, with the outer one's. The error says why it
+/// is none to be sent.
 fn sums(bytes: &[u8]) -> Result<(ip::ParsedIp, [bool; 2]), String> {
     let whole = ip::parse(bytes)?;
     let ip = &whole.ip;
+    if let Some(inner) = tunnel::unwrap(ip) {
+        let (_, inside) = sums(&inner.ip.build())?;
+        let sum_right = whole.sum_right && inner.sum_right;
+        return Ok((ip::ParsedIp { sum_right, ..inner }, inside));
+    }
     let inside = match ip.protocol {
         6 | 17 if ip.is_fragment() => [true, true],
         6 | 17 => [parse(bytes)?.transport_sum_right, true],

@@ -31,7 +31,7 @@ fn down() -> Health {
 /// A way of which one can tell that it was taken.
 fn other_way() -> Reach {
     let hop = Hop { interface: 9, to: [9; 6], from: [4; 6], ..Hop::default() };
-    Reach::Known { hop, nat_sources: vec![ip("10.0.0.253")] }
+    Reach::Known { hop, nat_sources: vec![ip("10.0.0.253")], mtu: 1500 }
 }
 
 /// The same with a change to the pool.

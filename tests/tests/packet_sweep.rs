@@ -67,7 +67,7 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
     let mut controller =
         Controller::new(loaded.maps().expect("maps"), config, seed).expect("controller");
     let hop = Hop { interface: 1, ..Hop::default() };
-    let reach = Reach::Known { hop, nat_sources: Vec::new() };
+    let reach = Reach::Known { hop, nat_sources: Vec::new(), mtu: 1500 };
     assert!(controller.set_reach(reach_report(&configuration(), "web-1", reach)));
     let _applied = controller.apply().expect("applied");
     controller

@@ -1,6 +1,6 @@
 //! Backends: where they are, how to reach them, and in which life they are.
 
-use super::{code, pod};
+use super::{Tunnel, code, pod};
 use crate::address::Address;
 
 code! {
@@ -87,6 +87,8 @@ pod! {
         pub nat_sources: [Address; NAT_SOURCES],
         /// How to reach it.
         pub hop: Hop,
+        /// How packets to it are wrapped up (`tunnel`).
+        pub tunnel: Tunnel,
         /// Which of `nat_sources` new flows get: a bit for each, the first one's lowest.
         pub nat_source_mask: u32,
         /// Counts its lives; pins of another generation are void.

@@ -12,6 +12,7 @@ mod own;
 mod pin;
 mod settings;
 mod sweep;
+mod tunnel;
 mod vip;
 
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
@@ -23,6 +24,7 @@ pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};
 pub use pin::{Pin, PinKey};
 pub use settings::{Meta, Reclaim, STATES, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
+pub use tunnel::{Encapsulation, Tunnel};
 pub use vip::{Forward, Pool, Protocol, Refresh, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow};
 
 /// Declares a struct that may cross the kernel boundary.

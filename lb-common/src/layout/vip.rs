@@ -32,6 +32,8 @@ code! {
         Nat = 0,
         /// Direct server return.
         Dsr = 1,
+        /// Encapsulated, to backends that answer clients themselves.
+        Tunnel = 2,
     }
 }
 

@@ -153,7 +153,7 @@ pool = "web"
             let name = backend.name.clone();
             keeper.hear_health(HealthReport { backend: name.clone(), subject, health: Health::Up });
             let hop = lb_common::layout::Hop { interface: 2, ..Default::default() };
-            let reach = Reach::Known { hop, nat_sources: vec![backend.address.into()] };
+            let reach = Reach::Known { hop, nat_sources: vec![backend.address.into()], mtu: 1500 };
             keeper.hear_reach(ReachReport { backend: name, address: backend.address, reach });
         }
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{convert, wire},
-    config::{Config, Forward, Health, OnDown, Pool, Probe, XdpMode},
+    config::{Config, Forward, Health, OnDown, Pool, Probe, TunnelKind, XdpMode},
     limits,
 };
 
@@ -211,12 +211,30 @@ fn pool_document(pool: &Pool) -> Value {
         .collect();
     json!({
         "name": pool.name,
-        "forward": match pool.forward { Forward::Nat => "nat", Forward::Dsr => "dsr" },
+        "forward": pool.forward.name(),
+        "tunnel": tunnel_document(pool.forward),
         "on_down": on_down(pool.on_down),
         "nat_sources": pool.nat_sources,
         "health": pool.health.as_ref().map(health),
         "backends": backends,
     })
+}
+
+fn tunnel_document(forward: Forward) -> Option<Value> {
+    let tunnel = match forward {
+        Forward::Nat | Forward::Dsr => return None,
+        Forward::Tunnel(tunnel) => tunnel,
+    };
+    let port = match tunnel.kind {
+        TunnelKind::IpIp => None,
+        TunnelKind::Gue { port } => Some(port),
+    };
+    Some(json!({
+        "kind": tunnel.kind.name(),
+        "port": port,
+        "source": tunnel.source.map(|source| source.to_string()),
+        "mtu": tunnel.mtu,
+    }))
 }
 
 fn pool_name(config: &Config, index: usize) -> String {
@@ -226,6 +244,14 @@ fn pool_name(config: &Config, index: usize) -> String {
 fn forward(pool: &Pool) -> String {
     match pool.forward {
         Forward::Dsr => "dsr".to_owned(),
+        Forward::Tunnel(tunnel) => {
+            let port = match tunnel.kind {
+                TunnelKind::IpIp => String::new(),
+                TunnelKind::Gue { port } => format!(" to port {port}"),
+            };
+            let source = tunnel.source.map_or_else(String::new, |source| format!(" from {source}"));
+            format!("tunnel, {}{port}{source}", tunnel.kind.name())
+        }
         Forward::Nat if pool.nat_sources.is_empty() => "nat".to_owned(),
         Forward::Nat => {
             let sources: Vec<String> = pool.nat_sources.iter().map(ToString::to_string).collect();

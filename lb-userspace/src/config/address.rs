@@ -2,9 +2,12 @@
 //!
 //! Owns the spelling and the refusal of special addresses. Never resolves a name.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
-use super::{error::Read, raw::Value};
+use super::{Prefix, error::Read, raw::Value};
 
 /// What a backend's address may look like.
 pub(super) const BACKEND: &str =
@@ -13,6 +16,8 @@ pub(super) const BACKEND: &str =
 pub(super) const LISTENER: &str = "\"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535";
 /// What a source address may look like.
 const SOURCE: &str = "\"10.0.0.2\" or \"fd00::2\"";
+/// What a prefix of source addresses may look like.
+const PREFIX: &str = "\"10.255.0.0/16\", \"fd00:ff::/64\" or one address";
 /// The addresses that are not special.
 const UNICAST: &str = "a unicast address of one machine, IPv4 or IPv6";
 
@@ -43,6 +48,35 @@ impl Value<'_> {
         self.usable(address)
     }
 
+    /// A prefix of addresses that packets can come from: `"address/length"`, or an address alone.
+    pub(super) fn source_prefix(&self) -> Read<Prefix> {
+        let text = self.text("an address or a prefix of addresses")?;
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return Err(self.refuse("not an address or prefix", PREFIX));
+        };
+        let most: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length {
+            None => most,
+            Some(digits) => match digits.parse::<u8>() {
+                Ok(length) if (8..=most).contains(&length) && !digits.starts_with(['+', '0']) => {
+                    length
+                }
+                _ => return Err(self.refuse("not a length of prefix", format!("8 to {most}"))),
+            },
+        };
+        self.usable(address)?;
+        let prefix = Prefix { address, length };
+        if prefix.first() != address {
+            let right = format!("{}/{length}", prefix.first());
+            return Err(self.refuse("more bits than the prefix has", format!("{right:?}")));
+        }
+        Ok(prefix)
+    }
+
     fn socket_address(&self, text: &str, allowed: &str) -> Read<SocketAddr> {
         // The parser of `std` takes a zone ("%2"), which no packet carries.
         let parsed = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
@@ -60,6 +94,34 @@ impl Value<'_> {
         match special(address) {
             None => Ok(address),
             Some(kind) => Err(self.refuse(kind, UNICAST)),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Prefix {
+    /// Does it hold that address?
+    pub(super) fn holds(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4()
+            && Self { address, ..self }.first() == self.first()
+    }
+
+    /// Its address without the bits that the prefix does not have.
+    fn first(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => {
+                let host = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.to_bits() & !host).into()
+            }
+            IpAddr::V6(v6) => {
+                let host = u128::MAX.checked_shr(self.length.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() & !host).into()
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Agent, Config, Forward, Limits,
+    Agent, Config, Forward, Limits, Prefix,
     address::family,
     agent::{MAX_SLOTS, next_prime},
     error::{Read, Report},
@@ -52,13 +52,13 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
         .map(|listener| listener.as_ref().map_err(|&r| r))
         .map(|listener| pool_of(listener?, &pools, &by_name, report))
         .collect();
-    let mut dsr = DsrPorts::default();
+    let mut ports = UntranslatedPorts::default();
     for (listener, &chosen) in listeners.iter().zip(&chosen) {
         if let (Ok(listener), Ok(chosen)) = (listener, chosen)
             && let Ok(pool) = &pools[chosen]
         {
             listener_with_pool(listener, pool, report);
-            dsr.check(listener, chosen, pool, report);
+            ports.check(listener, chosen, pool, report);
         }
     }
     group::check(&listeners, report);
@@ -115,6 +115,11 @@ fn pool_by_itself(pool: &PoolDraft, report: &Report<'_>) {
         }
     }
     nat_sources(pool, first_family, report);
+    if let (Some(first), Some(source)) = (first_family, &pool.tunnel_source)
+        && family(source.value.address) != first
+    {
+        one_family(source, source.value.address, first, report);
+    }
 
     let weights: Read<Vec<u16>> = pool
         .backends
@@ -162,12 +167,14 @@ fn one_family<T>(found: &Found<T>, address: IpAddr, first: &str, report: &Report
 
 fn nat_sources(pool: &PoolDraft, first_family: Option<&str>, report: &Report<'_>) {
     let Ok(sources) = &pool.nat_sources else { return };
-    if let (Ok(Forward::Dsr), Some(source)) = (pool.forward, sources.first()) {
-        source.refuse(
-            report,
-            "forward = \"dsr\" sends from the client's own address",
-            "no nat_sources",
-        );
+    if let (Ok(forward), Some(source)) = (pool.forward, sources.first())
+        && forward != Forward::Nat
+    {
+        let problem = match forward {
+            Forward::Tunnel(_) => "forward = \"tunnel\" has a tunnel.source in its place",
+            Forward::Nat | Forward::Dsr => "forward = \"dsr\" sends from the client's own address",
+        };
+        source.refuse(report, problem, "no nat_sources");
         return;
     }
     if let Some(source) = sources.get(NAT_SOURCES) {
@@ -258,12 +265,26 @@ fn own_addresses(
             found.refuse(report, problem, "an address of this machine without listeners");
         }
     }
+    for found in tunnel_sources(pools) {
+        let inside = own.iter().filter(|(address, _)| found.value.holds(**address));
+        if let Some(at) = inside.map(|(_, at)| *at).min() {
+            let problem = format!("the listener in line {} has one of them", report.line(at));
+            found.refuse(report, problem, "addresses without listeners");
+        }
+    }
 }
 
-/// The source addresses of `nat`; `dsr` has none, and those that it was given were refused.
+/// The source addresses of `nat`; the other modes have none, and those that they were given were
+/// refused.
 fn sources(pools: &[Read<PoolDraft>]) -> impl Iterator<Item = &Found<IpAddr>> {
-    let nat = pools.iter().flatten().filter(|pool| !matches!(pool.forward, Ok(Forward::Dsr)));
+    let nat =
+        pools.iter().flatten().filter(|pool| matches!(pool.forward, Ok(Forward::Nat) | Err(_)));
     nat.filter_map(|pool| pool.nat_sources.as_ref().ok()).flatten()
+}
+
+/// The outer source addresses of `tunnel`.
+fn tunnel_sources(pools: &[Read<PoolDraft>]) -> impl Iterator<Item = &Found<Prefix>> {
+    pools.iter().flatten().filter_map(|pool| pool.tunnel_source.as_ref())
 }
 
 /// A source address is this machine's, a backend's is not.
@@ -277,6 +298,13 @@ fn sources_of_others(pools: &[Read<PoolDraft>], report: &Report<'_>) {
             let line = report.line(at);
             let problem = format!("this is the address of the backend in line {line}");
             found.refuse(report, problem, "an address of this machine");
+        }
+    }
+    for found in tunnel_sources(pools) {
+        let inside = backends.iter().filter(|(address, _)| found.value.holds(**address));
+        if let Some(at) = inside.map(|(_, at)| *at).min() {
+            let problem = format!("the backend in line {} has one of them", report.line(at));
+            found.refuse(report, problem, "addresses that no backend has");
         }
     }
 }
@@ -315,6 +343,10 @@ fn pool_of(
 }
 
 fn listener_with_pool(listener: &ListenerDraft, pool: &PoolDraft, report: &Report<'_>) {
+    if matches!(pool.forward, Ok(Forward::Tunnel(_))) {
+        // Either family goes into either.
+        return;
+    }
     let Ok(address) = &listener.address else { return };
     let Some(backend) = pool.addresses().next() else { return };
     let (own, theirs) = (family(address.value.ip()), family(backend.value.0));
@@ -324,16 +356,16 @@ fn listener_with_pool(listener: &ListenerDraft, pool: &PoolDraft, report: &Repor
     }
 }
 
-/// Direct server return leaves the packet as it is, its port too.
+/// Direct server return and tunnels leave the packet as it is, its port too.
 #[derive(Default)]
-struct DsrPorts {
+struct UntranslatedPorts {
     /// Ports that a pool's backends were compared with: thousands of listeners may share both.
     compared: HashSet<(usize, u16)>,
     /// Backends, by their place in the file, of which it was said.
     told: HashSet<usize>,
 }
 
-impl DsrPorts {
+impl UntranslatedPorts {
     /// `index` is the pool's.
     fn check(
         &mut self,
@@ -342,7 +374,10 @@ impl DsrPorts {
         pool: &PoolDraft,
         report: &Report<'_>,
     ) {
-        let (Ok(Forward::Dsr), Ok(address)) = (pool.forward, &listener.address) else { return };
+        let (Ok(forward), Ok(address)) = (pool.forward, &listener.address) else { return };
+        if forward == Forward::Nat {
+            return;
+        }
         let port = address.value.port();
         if !self.compared.insert((index, port)) {
             return;
@@ -351,8 +386,9 @@ impl DsrPorts {
             if backend.value.1.is_some_and(|own| own != port) && self.told.insert(backend.at) {
                 let line = report.line(address.at);
                 let problem = format!(
-                    "forward = \"dsr\" cannot change the port, {port} for the listener in line \
-                     {line}"
+                    "forward = \"{}\" cannot change the port, {port} for the listener in line \
+                     {line}",
+                    forward.name()
                 );
                 backend.refuse(report, problem, "the address without a port, or with that one");
             }

@@ -15,6 +15,7 @@ mod pool;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Position};
@@ -130,6 +131,65 @@ pub enum Forward {
     Nat,
     /// Direct server return: only the destination MAC is rewritten.
     Dsr,
+    /// Packets go into another, to backends that may be anywhere and answer clients themselves.
+    Tunnel(Tunnel),
+}
+
+impl Forward {
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Tunnel(_) => "tunnel",
+        }
+    }
+}
+
+/// `pool.tunnel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    /// What packets go into. Default `ipip`.
+    pub kind: TunnelKind,
+    /// Outer source addresses: a prefix, of which each flow uses one address. Default: the one
+    /// address that the route to the backend prefers.
+    pub source: Option<Prefix>,
+    /// The largest IP packet on the way to the backends, in bytes; 1,328 to 65,535. Default: what
+    /// the route or the interface takes.
+    pub mtu: Option<u16>,
+}
+
+/// `pool.tunnel.kind` and what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// Another IP header before the packet's.
+    IpIp,
+    /// An IP and a UDP header: GUE, variant 1.
+    Gue {
+        /// Destination port. Default 6080.
+        port: u16,
+    },
+}
+
+impl TunnelKind {
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IpIp => "ipip",
+            Self::Gue { .. } => "gue",
+        }
+    }
+}
+
+/// Addresses that begin alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// The first of them.
+    pub address: IpAddr,
+    /// How many bits are the same; up to 32 or 128.
+    pub length: u8,
 }
 
 /// `pool.on_down`.

@@ -5,7 +5,7 @@
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
-    Backend, Forward, Health, OnDown, Pool, Probe,
+    Backend, Forward, Health, OnDown, Pool, Prefix, Probe,
     error::Read,
     raw::{Found, Table, Value},
     value::Times,
@@ -16,6 +16,8 @@ pub(super) struct PoolDraft {
     pub(super) itself: Found<()>,
     pub(super) name: Read<Found<String>>,
     pub(super) forward: Read<Forward>,
+    /// `tunnel.source`, which `forward` has as well, with its place.
+    pub(super) tunnel_source: Option<Found<Prefix>>,
     pub(super) on_down: Read<OnDown>,
     pub(super) nat_sources: Read<Vec<Found<IpAddr>>>,
     pub(super) health: Read<Option<Health>>,
@@ -62,16 +64,14 @@ pub(super) fn pool(table: Table<'_>) -> PoolDraft {
     table.scan(&[], |table| {
         let itself = table.itself();
         let name = table.required("name", super::value::NAME, Value::name);
-        let forward = table.or("forward", Forward::Nat, |value| {
-            value.choice(&[("nat", Forward::Nat), ("dsr", Forward::Dsr)], &["tunnel"])
-        });
+        let (forward, tunnel_source) = super::tunnel::forward(table);
         let on_down = table.or("on_down", OnDown::Reset, |value| {
             value.choice(&[("reset", OnDown::Reset), ("keep", OnDown::Keep)], &[])
         });
         let nat_sources = table.or("nat_sources", Vec::new(), nat_sources);
         let health = table.optional("health", health).map(|found| found.map(|found| found.value));
         let backends = backends(table);
-        PoolDraft { itself, name, forward, on_down, nat_sources, health, backends }
+        PoolDraft { itself, name, forward, tunnel_source, on_down, nat_sources, health, backends }
     })
 }
 

@@ -47,7 +47,10 @@ pub enum Reach {
         /// Link-layer way to the backend or the router before it.
         hop: Hop,
         /// Source addresses for `nat`: those configured, else the one that the route prefers.
+        /// For `tunnel` the latter.
         nat_sources: Vec<Address>,
+        /// Largest IP packet that the route takes, in bytes.
+        mtu: u32,
     },
 }
 

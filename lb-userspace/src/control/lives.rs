@@ -14,11 +14,14 @@
 
 use lb_common::{
     address::Address,
-    layout::{Backend, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP},
+    layout::{Backend, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP, Tunnel},
 };
 
-use super::facts::{Health, Intent, Reach};
-use crate::config::OnDown;
+use super::{
+    facts::{Health, Intent, Reach},
+    tunnel,
+};
+use crate::{config::OnDown, model};
 
 /// What is wanted of a backend.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Wish<'a> {
     pub port_be: u16,
     /// What its flows get while it is down.
     pub on_down: OnDown,
+    /// How packets to it are wrapped up, if they are.
+    pub tunnel: Option<&'a model::Tunnel>,
     /// Is its pool probed at all?
     pub checked: bool,
     /// What the operator wants.
@@ -60,11 +65,13 @@ pub fn next(previous: Option<&Backend>, row: &Backend, wish: &Wish<'_>) -> Backe
     } else {
         row.flows_since
     };
-    let (hop, nat_sources, nat_source_mask) = way(previous, wish);
+    let way = tunnel::lay(way(previous, wish), wish.tunnel);
+    let Way { hop, nat_sources, nat_source_mask, tunnel } = way;
     Backend {
         address: wish.address,
         nat_sources,
         hop,
+        tunnel,
         nat_source_mask,
         generation,
         flows_since,
@@ -117,17 +124,33 @@ fn state(previous: Option<&Backend>, wish: &Wish<'_>) -> BackendState {
     }
 }
 
-fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> (Hop, [Address; NAT_SOURCES], u32) {
+/// How packets get to a backend, as its record has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    pub(super) nat_sources: [Address; NAT_SOURCES],
+    pub(super) nat_source_mask: u32,
+    pub(super) tunnel: Tunnel,
+}
+
+fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
     let same = previous.filter(|old| old.address == wish.address);
     match wish.reach {
-        Reach::Known { hop, nat_sources } => {
+        Reach::Known { hop, nat_sources, mtu } => {
             let before = same.map_or_else(Default::default, |old| old.nat_sources);
-            let (sources, mask) = sources(before, nat_sources);
-            (*hop, sources, mask)
+            let (nat_sources, nat_source_mask) = sources(before, nat_sources);
+            let mut way = Way { hop: *hop, nat_sources, nat_source_mask, ..Way::default() };
+            // What does not fit into a field fits all the more on the way.
+            way.tunnel.mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
+            way
         }
         // A neighbour that is silent for a moment is still where it was.
-        Reach::Pending(_) => same
-            .map_or_else(Default::default, |old| (old.hop, old.nat_sources, old.nat_source_mask)),
+        Reach::Pending(_) => same.map_or_else(Way::default, |old| Way {
+            hop: old.hop,
+            nat_sources: old.nat_sources,
+            nat_source_mask: old.nat_source_mask,
+            tunnel: old.tunnel,
+        }),
     }
 }
 
@@ -168,6 +191,7 @@ mod tests {
             address: address(1),
             port_be: 80,
             on_down,
+            tunnel: None,
             checked: true,
             intent,
             health,
@@ -177,7 +201,7 @@ mod tests {
 
     fn known(interface: u32) -> Reach {
         let hop = Hop { interface, ..Hop::default() };
-        Reach::Known { hop, nat_sources: vec![address(254)] }
+        Reach::Known { hop, nat_sources: vec![address(254)], mtu: 1500 }
     }
 
     /// Walks through health reports; state, generation and `flows_since` after each.

@@ -15,3 +15,4 @@ pub mod reconcile;
 pub mod snapshot;
 pub mod status;
 pub mod tables;
+mod tunnel;

@@ -246,6 +246,7 @@ impl Planner<'_> {
             address: backend.address,
             port_be: backend.port_be,
             on_down: pool.on_down,
+            tunnel: pool.tunnel.as_ref(),
             checked: pool.checked,
             intent: facts.intent.get(&backend.name).copied().unwrap_or(Intent::Ready),
             health: facts.health.get(&backend.name).unwrap_or(&Health::Unknown),

@@ -17,8 +17,8 @@ use std::{
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendRef, BackendState, Flow, Forward, IdentityKey, Kind, ON_DOWN_KEEP, Pin,
-        PinKey, Pool, Protocol, Refresh, TcpState, Vip, VipKey,
+        Backend, BackendRef, BackendState, Encapsulation, Flow, Forward, IdentityKey, Kind,
+        ON_DOWN_KEEP, Pin, PinKey, Pool, Protocol, Refresh, TcpState, Tunnel, Vip, VipKey,
     },
 };
 
@@ -123,6 +123,7 @@ impl Dump {
         let forward = match Forward::from_code(row.forward) {
             Some(Forward::Nat) => "nat",
             Some(Forward::Dsr) => "dsr",
+            Some(Forward::Tunnel) => "tunnel",
             None => "?",
         };
         let name = self.name(Kind::Pool, id);
@@ -160,6 +161,7 @@ impl Dump {
         if backend.nat_source_mask != 0 {
             words.push(format!("sources={}", backend.nat_source_mask.count_ones()));
         }
+        words.extend(tunnel(&backend.tunnel));
         if backend.flags & ON_DOWN_KEEP != 0 {
             words.push("keep".to_owned());
         }
@@ -191,6 +193,19 @@ impl Dump {
             flow.seen
         )
     }
+}
+
+fn tunnel(tunnel: &Tunnel) -> Option<String> {
+    let kind = match Encapsulation::from_code(tunnel.kind) {
+        Some(Encapsulation::None) => return None,
+        Some(Encapsulation::IpIp) => "ipip".to_owned(),
+        Some(Encapsulation::Gue) => format!("gue:{}", u16::from_be(tunnel.port_be)),
+        None => "?".to_owned(),
+    };
+    let free = u128::from_be_bytes(tunnel.spread.v6()).count_ones();
+    let bits = if tunnel.source.is_v4() { 32 } else { 128_u32 }.saturating_sub(free);
+    let source = IpAddr::from(tunnel.source);
+    Some(format!("{kind} from {source}/{bits} mtu={}", tunnel.mtu))
 }
 
 fn socket(address: Address, port_be: u16) -> String {

@@ -25,6 +25,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// What makes it a VLAN of another interface.
     pub vlan: Option<Vlan>,
+    /// Largest IP packet that it takes, in bytes.
+    pub mtu: u32,
 }
 
 /// A VLAN on an interface.
@@ -96,7 +98,7 @@ pub fn read(message: &LinkMessage) -> Option<(u32, Link)> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    let mut link = Link { name: String::new(), mac: None, vlan: None };
+    let mut link = Link { name: String::new(), mac: None, vlan: None, mtu: 0 };
     let mut lower = None;
     let mut elsewhere = false;
     let (mut id, mut protocol) = (None, 0x8100);
@@ -107,6 +109,8 @@ pub fn read(message: &LinkMessage) -> Option<(u32, Link)> {
             if message.header.link_layer_type == LinkLayerType::Ether {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
             }
+        } else if let LinkAttribute::Mtu(mtu) = attribute {
+            link.mtu = *mtu;
         } else if let LinkAttribute::Link(index) = attribute {
             lower = Some(*index);
         } else if let LinkAttribute::LinkNetNsId(_) = attribute {
@@ -145,6 +149,7 @@ mod tests {
         message.header.index = 7;
         message.header.link_layer_type = kind;
         message.attributes = attributes;
+        message.attributes.push(LinkAttribute::Mtu(1500));
         message
     }
 
@@ -159,7 +164,7 @@ mod tests {
     fn what_messages_say() {
         let check = |message: &LinkMessage, mac: bool, vlan: Option<Vlan>| {
             let mac = mac.then_some([2, 0, 0, 0, 0, 1]);
-            let link = Link { name: "x0".into(), mac, vlan };
+            let link = Link { name: "x0".into(), mac, vlan, mtu: 1500 };
             assert_eq!(read(message), Some((7, link)));
         };
         let name = LinkAttribute::IfName("x0".into());

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use lb_common::{
     address::Address,
     layout::{Hop, NAT_SOURCES},
+    tunnel::SMALLEST_MTU,
 };
 
 use super::{links::Links, routes::Route};
@@ -20,23 +21,37 @@ pub struct Target {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// `None`: packets to it keep their source address (`dsr`).
-    /// `Some`: they get one of these (`nat`), or when empty the one that the route prefers; and
-    /// its replies have to come in by an attached interface.
-    pub nat_sources: Option<Vec<IpAddr>>,
+    /// Where packets to it come from.
+    pub sender: Sender,
+}
+
+/// Whose address packets to a backend come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// The client's (`dsr`).
+    Client,
+    /// One of these (`nat`), or when there are none the one that the route prefers; and replies
+    /// have to come in by an attached interface.
+    Nat(Vec<IpAddr>),
+    /// In the outer header the one that the route prefers (`tunnel`), unless one is configured.
+    Tunnel {
+        /// One is.
+        configured: bool,
+    },
 }
 
 /// The targets of a configuration's pools.
 #[must_use]
 pub fn targets(pools: &[Pool]) -> Vec<Target> {
-    let nat_sources = |pool: &Pool| match pool.forward {
-        Forward::Nat => Some(pool.nat_sources.clone()),
-        Forward::Dsr => None,
+    let sender = |pool: &Pool| match pool.forward {
+        Forward::Nat => Sender::Nat(pool.nat_sources.clone()),
+        Forward::Dsr => Sender::Client,
+        Forward::Tunnel(tunnel) => Sender::Tunnel { configured: tunnel.source.is_some() },
     };
     let target = |pool: &Pool, backend: &Backend| Target {
         name: backend.name.clone(),
         address: backend.address,
-        nat_sources: nat_sources(pool),
+        sender: sender(pool),
     };
     pools
         .iter()
@@ -55,7 +70,7 @@ pub fn reach(
     mac: Option<[u8; 6]>,
 ) -> Reach {
     match known(target, route, links, attached, mac) {
-        Ok((hop, nat_sources)) => Reach::Known { hop, nat_sources },
+        Ok((hop, nat_sources, mtu)) => Reach::Known { hop, nat_sources, mtu },
         Err(reason) => Reach::Pending(reason),
     }
 }
@@ -66,28 +81,37 @@ fn known(
     links: &Links,
     attached: &[String],
     mac: Option<[u8; 6]>,
-) -> Result<(Hop, Vec<Address>), String> {
-    let (interface, next, source) = match route {
-        Route::Way { interface, next, source } => (*interface, *next, *source),
+) -> Result<(Hop, Vec<Address>, u32), String> {
+    let (interface, next, source, mtu) = match route {
+        Route::Way { interface, next, source, mtu } => (*interface, *next, *source, *mtu),
         Route::None(reason) => return Err(reason.clone()),
     };
     let mut hop = way_out(interface, links)?;
     let lower = links.get(&hop.interface).map_or("", |link| link.name.as_str());
-    let nat_sources = match &target.nat_sources {
-        None => Vec::new(),
-        Some(_) if !attached.iter().any(|name| name == lower) => {
+    let preferred = || match source {
+        Some(source) => Ok(vec![Address::from(source)]),
+        None => Err(format!("{lower} has no address to send from")),
+    };
+    let nat_sources = match &target.sender {
+        Sender::Client | Sender::Tunnel { configured: true } => Vec::new(),
+        Sender::Tunnel { configured: false } => preferred()?,
+        Sender::Nat(_) if !attached.iter().any(|name| name == lower) => {
             return Err(format!(
                 "its replies would come in by {lower}, which is not in agent.interfaces"
             ));
         }
-        Some(configured) if !configured.is_empty() => {
+        Sender::Nat(configured) if configured.is_empty() => preferred()?,
+        Sender::Nat(configured) => {
             configured.iter().copied().map(Address::from).take(NAT_SOURCES).collect()
         }
-        Some(_) => match source {
-            Some(source) => vec![Address::from(source)],
-            None => return Err(format!("{lower} has no address to send from")),
-        },
     };
+    let top = links.get(&interface).map_or(0, |link| link.mtu);
+    let mtu = mtu.filter(|mtu| *mtu > 0).map_or(top, |mtu| mtu.min(top));
+    if matches!(target.sender, Sender::Tunnel { .. }) && mtu < u32::from(SMALLEST_MTU) {
+        return Err(format!(
+            "its route takes packets of {mtu} bytes, and a tunnel needs {SMALLEST_MTU}"
+        ));
+    }
     let Some(to) = mac else {
         let name = links.get(&interface).map_or("", |link| link.name.as_str());
         let router = if next == target.address { "" } else { "the router " };
@@ -95,7 +119,7 @@ fn known(
         return Err(format!("waiting for {router}{next} to answer {protocol} on {name}"));
     };
     hop.to = to;
-    Ok((hop, nat_sources))
+    Ok((hop, nat_sources, mtu))
 }
 
 /// The hop through `interface`, still without destination: VLANs taken down to the interface that
@@ -144,6 +168,7 @@ mod tests {
             name: name.into(),
             mac: (last > 0).then_some([2, 0, 0, 0, 0, last]),
             vlan: vlan.map(|(lower, protocol, id)| Vlan { lower, protocol, id }),
+            mtu: 1500,
         };
         Links::from([
             (1, link("lo", 0, None)),
@@ -158,14 +183,17 @@ mod tests {
     }
 
     fn way(interface: u32, next: &str, source: Option<&str>) -> Route {
-        Route::Way { interface, next: ip(next), source: source.map(ip) }
+        Route::Way { interface, next: ip(next), source: source.map(ip), mtu: None }
     }
 
     fn target(nat_sources: Option<&[&str]>) -> Target {
         Target {
             name: "web-1".into(),
             address: ip("10.0.0.2"),
-            nat_sources: nat_sources.map(|list| list.iter().map(|text| ip(text)).collect()),
+            sender: match nat_sources {
+                Some(list) => Sender::Nat(list.iter().map(|text| ip(text)).collect()),
+                None => Sender::Client,
+            },
         }
     }
 
@@ -183,7 +211,7 @@ mod tests {
         let check = |interface: u32, want: Hop| {
             let got =
                 reach(&target(None), &way(interface, "10.0.0.2", None), &links(), &[], Some(MAC));
-            assert_eq!(got, Reach::Known { hop: want, nat_sources: Vec::new() });
+            assert_eq!(got, Reach::Known { hop: want, nat_sources: Vec::new(), mtu: 1500 });
         };
         check(2, hop(2, 2, &[]));
         check(3, hop(2, 3, &[(0x8100, 100)]));
@@ -202,11 +230,42 @@ mod tests {
                 Some(MAC),
             );
             let nat_sources = want.iter().map(|text| Address::from(ip(text))).collect();
-            assert_eq!(got, Reach::Known { hop: hop(2, 3, &[(0x8100, 100)]), nat_sources });
+            let want = Reach::Known { hop: hop(2, 3, &[(0x8100, 100)]), nat_sources, mtu: 1500 };
+            assert_eq!(got, want);
         };
         check(&[], Some("10.0.0.1"), &["10.0.0.1"]);
         check(&["10.0.0.7"], Some("10.0.0.1"), &["10.0.0.7"]);
         check(&["10.0.0.7", "10.0.0.8"], None, &["10.0.0.7", "10.0.0.8"]);
+    }
+
+    #[test]
+    fn tunnels() {
+        let tunnel = |configured| Target { sender: Sender::Tunnel { configured }, ..target(None) };
+        let route = |source: Option<&str>, mtu| Route::Way {
+            interface: 7,
+            next: ip("10.0.0.254"),
+            source: source.map(ip),
+            mtu,
+        };
+        let check = |configured, route: Route, want: Result<(&[&str], u32), &str>| {
+            let got = reach(&tunnel(configured), &route, &links(), &["eth0".into()], Some(MAC));
+            let want = match want {
+                Ok((sources, mtu)) => {
+                    let nat_sources = sources.iter().map(|text| Address::from(ip(text))).collect();
+                    Reach::Known { hop: hop(7, 7, &[]), nat_sources, mtu }
+                }
+                Err(reason) => Reach::Pending(reason.into()),
+            };
+            assert_eq!(got, want);
+        };
+        // By an interface without the program: replies go elsewhere.
+        check(false, route(Some("10.0.0.1"), None), Ok((&["10.0.0.1"], 1500)));
+        check(false, route(Some("10.0.0.1"), Some(1400)), Ok((&["10.0.0.1"], 1400)));
+        check(false, route(Some("10.0.0.1"), Some(9000)), Ok((&["10.0.0.1"], 1500)));
+        check(true, route(None, None), Ok((&[], 1500)));
+        check(false, route(None, None), Err("eth1 has no address to send from"));
+        let small = "its route takes packets of 1327 bytes, and a tunnel needs 1328";
+        check(true, route(None, Some(1327)), Err(small));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rtnetlink::{
     Handle,
     packet_route::{
         AddressFamily,
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
     },
 };
 
@@ -26,6 +26,9 @@ pub enum Route {
         next: IpAddr,
         /// Source address that the route prefers.
         source: Option<IpAddr>,
+        /// Largest IP packet that the route takes, in bytes, if it says so; else the interface
+        /// does.
+        mtu: Option<u32>,
     },
     /// Not at all, and why.
     None(String),
@@ -86,7 +89,7 @@ fn read(answer: &RouteMessage, address: IpAddr) -> Route {
     if answer.header.kind != RouteType::Unicast {
         return Route::None("its address is no single machine's".into());
     }
-    let (mut interface, mut next, mut source) = (None, address, None);
+    let (mut interface, mut next, mut source, mut mtu) = (None, address, None, None);
     for attribute in &answer.attributes {
         if let RouteAttribute::Oif(index) = attribute {
             interface = Some(*index);
@@ -96,12 +99,16 @@ fn read(answer: &RouteMessage, address: IpAddr) -> Route {
             next = IpAddr::V6(*gateway);
         } else if let RouteAttribute::PrefSource(preferred) = attribute {
             source = ip(preferred);
+        } else if let RouteAttribute::Metrics(metrics) = attribute {
+            mtu = metrics.iter().find_map(|metric| {
+                if let RouteMetric::Mtu(mtu) = metric { Some(*mtu) } else { None }
+            });
         } else if let RouteAttribute::EncapType(_) = attribute {
             return Route::None("its route encapsulates packets".into());
         }
     }
     match interface {
-        Some(interface) => Route::Way { interface, next, source },
+        Some(interface) => Route::Way { interface, next, source, mtu },
         None => Route::None("its route names no interface".into()),
     }
 }
@@ -136,18 +143,23 @@ mod tests {
         check(
             RouteType::Unicast,
             vec![oif.clone(), source.clone()],
-            Route::Way { interface: 3, next: backend, source: Some(own) },
+            Route::Way { interface: 3, next: backend, source: Some(own), mtu: None },
         );
         check(
             RouteType::Unicast,
-            vec![RouteAttribute::Gateway(router.into()), source, oif.clone()],
-            Route::Way { interface: 3, next: router, source: Some(own) },
+            vec![
+                RouteAttribute::Gateway(router.into()),
+                source,
+                oif.clone(),
+                RouteAttribute::Metrics(vec![RouteMetric::Mtu(1400)]),
+            ],
+            Route::Way { interface: 3, next: router, source: Some(own), mtu: Some(1400) },
         );
         let v6 = "fe80::1".parse().expect("address");
         check(
             RouteType::Unicast,
             vec![RouteAttribute::Via(RouteVia::Inet6(v6)), oif.clone()],
-            Route::Way { interface: 3, next: IpAddr::V6(v6), source: None },
+            Route::Way { interface: 3, next: IpAddr::V6(v6), source: None, mtu: None },
         );
         check(RouteType::Unicast, vec![], Route::None("its route names no interface".into()));
         check(

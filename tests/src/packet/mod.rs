@@ -9,6 +9,7 @@ pub mod ip;
 mod parse;
 mod rest;
 pub mod sum;
+pub mod tunnel;
 
 use std::{fmt, net::SocketAddr};
 

@@ -11,7 +11,7 @@ use lb_common::{address::Address, layout::Hop};
 use lb_userspace::{
     control::facts::{Reach, ReachReport},
     net::{
-        reach::Target,
+        reach::{Sender, Target},
         watch::{Wanted, Watch},
     },
 };
@@ -20,16 +20,17 @@ use tokio::sync::mpsc;
 use crate::harness::{FAR_MAC, NEAR_MAC, Namespace, ip, pair};
 
 fn nat(name: &str, address: &str) -> Target {
-    Target { name: name.into(), address: ip(address), nat_sources: Some(Vec::new()) }
+    Target { name: name.into(), address: ip(address), sender: Sender::Nat(Vec::new()) }
 }
 
 fn dsr(name: &str, address: &str) -> Target {
-    Target { name: name.into(), address: ip(address), nat_sources: None }
+    Target { name: name.into(), address: ip(address), sender: Sender::Client }
 }
 
 fn known(interface: u32, to: [u8; 6], sources: &[&str]) -> Reach {
     let hop = Hop { interface, to, from: NEAR_MAC, ..Hop::default() };
-    Reach::Known { hop, nat_sources: sources.iter().map(|text| Address::from(ip(text))).collect() }
+    let nat_sources = sources.iter().map(|text| Address::from(ip(text))).collect();
+    Reach::Known { hop, nat_sources, mtu: 1500 }
 }
 
 /// A watch in `near`, and what it reports.
@@ -116,7 +117,7 @@ impl Following {
 fn next_hops_on_the_link() {
     let (near, far) = pair();
     let eth0 = near.index("eth0");
-    let configured = Target { nat_sources: Some(vec![ip("10.0.0.77")]), ..nat("c", "10.0.0.2") };
+    let configured = Target { sender: Sender::Nat(vec![ip("10.0.0.77")]), ..nat("c", "10.0.0.2") };
     let targets =
         [nat("v4", "10.0.0.2"), nat("v6", "2001:db8::2"), dsr("d", "10.0.0.2"), configured];
     let following = Following::start(&near, &targets, &["eth0"]);
@@ -137,11 +138,11 @@ fn next_hops_on_the_link() {
     ]);
     // The near side does.
     near.ip("link set eth0 address 02:00:00:00:01:09");
-    let Reach::Known { mut hop, nat_sources } = known(eth0, other, &["10.0.0.1"]) else {
+    let Reach::Known { mut hop, nat_sources, mtu } = known(eth0, other, &["10.0.0.1"]) else {
         unreachable!("made as known");
     };
     hop.from = [2, 0, 0, 0, 1, 9];
-    following.until("v4", &Reach::Known { hop, nat_sources });
+    following.until("v4", &Reach::Known { hop, nat_sources, mtu });
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Good configurations: the example, the defaults, and files.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{BASE, EXAMPLE, accepted, parsed};
 use crate::config::{
     Agent, Backend, Config, FlowTimeouts, Forward, Health, Limits, Listener, OnDown, Persistence,
-    Pool, Probe, Protocol, Refresh, XdpMode, load,
+    Pool, Prefix, Probe, Protocol, Refresh, Tunnel, TunnelKind, XdpMode, load,
 };
 
 fn defaults() -> Config {
@@ -73,7 +73,7 @@ fn the_example() {
     let default = defaults();
     assert_eq!((agent, limits), (default.agent, default.limits));
 
-    let [web, dns] = &pools[..] else { panic!("two pools, not {pools:?}") };
+    let [web, dns, far] = &pools[..] else { panic!("three pools, not {pools:?}") };
     let plain = &default.pools[0];
     assert_eq!((web.forward, web.on_down), (plain.forward, plain.on_down));
     assert_eq!(web.backends[..1], plain.backends);
@@ -81,7 +81,10 @@ fn the_example() {
     let short = "health.kind = \"http\"\n[[pool.backend]]";
     assert_eq!(web.health, accepted("[[pool.backend]]", short).pools[0].health);
 
-    assert_eq!(listeners.len(), 2);
+    let Forward::Tunnel(tunnel) = far.forward else { panic!("{:?}", far.forward) };
+    let kind = TunnelKind::Gue { port: 6080 };
+    assert_eq!(tunnel, Tunnel { kind, source: None, mtu: None });
+    assert_eq!(listeners.len(), 3);
     let persistence = |timeout| Persistence {
         group: None,
         timeout: Duration::from_secs(timeout),
@@ -109,9 +112,13 @@ fn the_example_with_its_optional_keys() {
             key.unwrap_or(line)
         })
         .collect();
-    assert_eq!(shown, 5, "nat_sources, host, port, max_lifetime, group");
+    assert_eq!(shown, 7, "nat_sources, host, port, max_lifetime, group, source, mtu");
     let config = parsed(&all.join("\n")).expect("the example with all keys");
     assert_eq!(config.pools[0].nat_sources.len(), 1);
+    let source = Prefix { address: IpAddr::from([10, 255, 0, 0]), length: 16 };
+    let kind = TunnelKind::Gue { port: 6080 };
+    let tunnel = Tunnel { kind, source: Some(source), mtu: Some(1500) };
+    assert_eq!(config.pools[2].forward, Forward::Tunnel(tunnel));
     let persistence = config.listeners[0].persistence.clone().expect("it is on");
     assert_eq!(persistence.group.as_deref(), Some("site"));
 }

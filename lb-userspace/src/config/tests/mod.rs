@@ -5,6 +5,7 @@ mod damaged;
 mod persistence;
 mod tables;
 mod together;
+mod tunnel;
 mod values;
 
 use std::path::Path;

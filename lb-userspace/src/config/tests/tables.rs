@@ -150,7 +150,7 @@ fn unknown_keys() {
             "name = \"web\"\n",
             "name = \"web\"\nmode = \"nat\"\n",
             "5:1: pool \"web\": mode: unknown key; the nearest known one is \"on_down\"; \
-             allowed: name, forward, on_down, nat_sources, health, backend",
+             allowed: name, forward, tunnel, on_down, nat_sources, health, backend",
         ),
         (
             "name = \"web-1\"\n",
@@ -213,12 +213,6 @@ fn keys_and_words_of_other_versions() {
             "\"http\"",
             "10:12: listener \"site\": protocol = \"http\": not in this version; allowed: \
              \"tcp\", \"udp\"",
-        ),
-        (
-            "[[pool.backend]]",
-            "forward = \"tunnel\"\n[[pool.backend]]",
-            "5:11: pool \"web\": forward = \"tunnel\": not in this version; allowed: \"nat\", \
-             \"dsr\"",
         ),
         (
             "",

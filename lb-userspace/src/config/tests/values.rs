@@ -287,7 +287,8 @@ fn pools() {
         (
             "[[pool.backend]]",
             "forward = \"masquerade\"\n[[pool.backend]]",
-            "5:11: pool \"web\": forward = \"masquerade\": unknown; allowed: \"nat\", \"dsr\"",
+            "5:11: pool \"web\": forward = \"masquerade\": unknown; allowed: \"nat\", \"dsr\", \
+             \"tunnel\"",
         ),
         (
             "[[pool.backend]]",

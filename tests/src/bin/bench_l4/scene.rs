@@ -110,7 +110,7 @@ impl Scene {
         let nat_sources: Vec<Address> =
             (0..SOURCES).map(|source| site.inside(200 + source).into()).collect();
         for number in 1..=BACKENDS {
-            let reach = Reach::Known { hop, nat_sources: nat_sources.clone() };
+            let reach = Reach::Known { hop, nat_sources: nat_sources.clone(), mtu: 1500 };
             let report = reach_report(&config, &format!("web-{number}"), reach);
             assert!(agent.set_reach(report), "backend {number} is there");
         }

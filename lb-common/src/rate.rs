@@ -1,0 +1,55 @@
+//! How often something may be done: a leaky bucket in one word (GCRA, ITU-T I.371, annex A).
+
+/// A rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Nanoseconds from one time to the next, in the long run.
+    pub every_ns: u64,
+    /// How many times in a row.
+    pub burst: u64,
+}
+
+impl Rate {
+    /// May it be done now? The bucket's next state if so. `bucket` is 0 at first, then the time
+    /// when it will be empty; both are monotonic clock, nanoseconds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn admits(self, bucket: u64, now_ns: u64) -> Option<u64> {
+        let empty = if bucket > now_ns { bucket } else { now_ns };
+        let filled = empty.saturating_add(self.every_ns);
+        let room = self.every_ns.saturating_mul(self.burst);
+        if filled.saturating_sub(now_ns) > room { None } else { Some(filled) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_one_at_a_time() {
+        let rate = Rate { every_ns: 100, burst: 3 };
+        let mut bucket = 0;
+        let mut admitted = |now: u64| match rate.admits(bucket, now) {
+            Some(next) => {
+                bucket = next;
+                true
+            }
+            None => false,
+        };
+        assert_eq!([0; 5].map(|after| admitted(1_000 + after)), [true, true, true, false, false]);
+        assert_eq!(
+            [99, 100, 100, 199].map(|after| admitted(1_000 + after)),
+            [false, true, false, false]
+        );
+        // Never more than a burst is saved up.
+        assert_eq!([0; 4].map(|after| admitted(9_000 + after)), [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_clock_that_stands_at_its_end() {
+        let rate = Rate { every_ns: 100, burst: 1 };
+        assert_eq!(rate.admits(u64::MAX, 0), None);
+        assert!(rate.admits(0, u64::MAX).is_some());
+    }
+}

@@ -1,0 +1,6 @@
+//! `tunnel` through the real program: packets go into others, or their senders hear that they are
+//! too big.
+
+mod scene;
+mod too_big;
+mod wrapped;
