@@ -4,7 +4,7 @@ use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use lb_common::{
     event::Event,
-    fingerprint::Destination,
+    fingerprint::{Destination, Fingerprint},
     layout::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, Settings},
     lines::{self, BUSY},
 };
@@ -59,6 +59,26 @@ pub(crate) fn find(flow: &FlowKey) -> bool {
         }
     }
     false
+}
+
+/// The entry of the flow with that fingerprint.
+#[inline(always)]
+pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
+    for number in print.lines(FLOW_LINES.load()) {
+        let line = FLOWS.get_ptr_mut(number)?;
+        for at in 0..FLOWS_IN_LINE {
+            // SAFETY: a pointer from a map look-up is valid for the program's run.
+            let entry = unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at) };
+            let there = read(entry);
+            if lines::is_of(there.owner, print.tag) {
+                // SAFETY: as above. If another flow got the entry meanwhile, what was read of it
+                // belongs together no more.
+                let again = unsafe { read_volatile(addr_of_mut!((*entry).owner)) };
+                return if again == there.owner { Some(there) } else { None };
+            }
+        }
+    }
+    None
 }
 
 /// The owner first: see [`put`].

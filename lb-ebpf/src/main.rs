@@ -28,6 +28,7 @@ mod clock;
 mod count;
 mod ctx;
 mod encap;
+mod established;
 mod flow;
 mod fragment;
 mod icmp;
@@ -56,6 +57,10 @@ use crate::{parse::Kind, work::work};
 #[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
 #[expect(clippy::large_stack_frames, reason = "`debug!` before it is optimised")]
 fn holdfast(ctx: XdpContext) -> u32 {
+    let action = established::forward(&ctx);
+    if action != xdp_action::XDP_ABORTED {
+        return action;
+    }
     let (event, action) = match stages(&ctx) {
         Ok((event, action)) => (event, action),
         Err(event) => (event, xdp_action::XDP_DROP),
