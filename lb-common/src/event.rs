@@ -76,7 +76,7 @@ events! {
     DropNoSource = 19, "drop_no_source", Dropped, "No NAT source address is known for the backend.";
     DropPortsExhausted = 20, "drop_ports_exhausted", Dropped, "No free NAT source port was found for the backend.";
     DropGone = 21, "drop_gone", Dropped, "A TCP packet or a fragment whose flow's backend is gone and that must not be answered.";
-    DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a translated flow that is not known.";
+    DropNoFlow = 22, "drop_no_flow", Dropped, "A TCP reset for a flow that is not known, and whose backend nothing tells again.";
     DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
     FlowMade = 24, "flow_made", Noted, "A flow was placed.";
@@ -102,7 +102,8 @@ events! {
     TooBigAnswered = 42, "too_big_answered", Sent, "Does not fit into its backend's tunnel: its sender was told by ICMP.";
     DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
-    FlowEvicted = 45, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
+    FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
+    FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub mod maps;
 pub mod nat;
 pub mod pin;
 pub mod rate;
+pub mod running;
 pub mod select;
 pub mod sweep;
 pub mod ticks;

@@ -1,7 +1,7 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";
@@ -14,6 +14,10 @@ pub const OWN: &str = "OWN";
 pub const POOLS: &str = "POOLS";
 /// Array of words of four table slots each; see [`crate::select`].
 pub const TABLES: &str = "TABLES";
+/// Array of words, by pool: flows that round-robin has placed.
+pub const TURNS: &str = "TURNS";
+/// Array of [`crate::layout::Running`], by backend.
+pub const RUNNING: &str = "RUNNING";
 /// Array of [`crate::layout::Backend`].
 pub const BACKENDS: &str = "BACKENDS";
 /// [`crate::layout::PinKey`] to [`crate::layout::Pin`].
@@ -48,12 +52,14 @@ pub const JIFFIES: &str = "JIFFIES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 19] = [
+pub const PERSISTENT: [&str; 21] = [
     VIPS,
     VIP_INDEX,
     OWN,
     POOLS,
     TABLES,
+    TURNS,
+    RUNNING,
     BACKENDS,
     PINS,
     FLOWS,

@@ -6,6 +6,7 @@ use lb_common::event::Event;
 
 use crate::{
     maps::{BACKEND_STATS, LISTENER_STATS},
+    running,
     work::Work,
 };
 
@@ -62,5 +63,8 @@ pub(crate) fn bytes(work: &Work, event: Event, bytes: u64) {
         backend.packets_in += 1;
         backend.bytes_in += bytes;
         backend.flows += u64::from(work.new_flow);
+        if work.new_flow != 0 {
+            running::placed(work.backend.id());
+        }
     }
 }

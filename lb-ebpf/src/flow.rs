@@ -152,7 +152,8 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
         return Err(Event::DropBadSource);
     }
     work.client = work.packet.key.source;
-    let chosen = pin::choose(judging)?;
+    // A reset ends a flow, if there is one; it begins none.
+    let chosen = pin::choose(judging, !work.packet.tcp.is_some_and(TcpFlags::rst))?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
@@ -163,7 +164,6 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     way(backend)?;
     let nat = pool.forward == Forward::Nat.code();
     if work.packet.tcp.is_some_and(TcpFlags::rst) {
-        // It ends a flow, if there is one; it begins none.
         return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
     }
     work.state = flow::first_state(work.packet.tcp);

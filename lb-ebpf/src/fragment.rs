@@ -1,8 +1,6 @@
 //! Fragments: the first goes the way of any packet, since it has the ports, and the others follow
 //! it.
 
-use core::ptr::addr_of_mut;
-
 use aya_ebpf::programs::XdpContext;
 use lb_common::{
     checksum::Delta,
@@ -14,7 +12,7 @@ use lb_common::{
 use network_types::ip::Ipv4Hdr;
 
 use crate::{
-    classify, clock, count,
+    atomic, classify, clock, count,
     ctx::ptr_at,
     flow::{self, Judging},
     maps::{BACKENDS, FRAGMENT_IDS, FRAGMENTS},
@@ -95,17 +93,7 @@ fn remember(work: &mut Work, new_id: bool, now_ns: u64) {
 #[inline(always)]
 fn next_id() -> u16 {
     let Some(next) = FRAGMENT_IDS.get_ptr_mut(0) else { return 0 };
-    let id: u64;
-    // SAFETY: an aligned word of a map value that lives for the program's run. In assembly, since
-    // rustc's BPF target offers no addition that returns the old value (Linux has it from 5.12).
-    unsafe {
-        core::arch::asm!(
-            "r2 = atomic_fetch_add((u64 *)(r1 + 0), r2)",
-            in("r1") addr_of_mut!(*next),
-            inout("r2") 1_u64 => id,
-        );
-    }
-    id as u16
+    atomic::next(next) as u16
 }
 
 /// The way of a fragment without ports: [`Event::Forwarded`] or [`Event::Replied`].
@@ -186,7 +174,9 @@ fn early() -> Result<Event, Event> {
     if vip.scope == 0 || flow::translates(vip) {
         return Err(Event::DropFragmentEarly);
     }
-    let _pin_or_hash = pin::choose(&judging)?;
+    let _pin_or_hash = pin::choose(&judging, false).map_err(|event| {
+        if event == Event::DropNoFlow { Event::DropFragmentEarly } else { event }
+    })?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     flow::way_to(work, backend, FlowKey::NO_ADDRESS, 0)?;

@@ -107,7 +107,8 @@ fn to_backend(judging: &Judging<'_>) -> Result<Event, Event> {
         return Err(Event::DropBadSource);
     }
     work.client = work.packet.key.source;
-    let _pin_or_hash = pin::choose(judging)?;
+    let _pin_or_hash = pin::choose(judging, false)
+        .map_err(|event| if event == Event::DropNoFlow { Event::PassIcmpError } else { event })?;
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     flow::way_to(work, backend, FlowKey::NO_ADDRESS, 0)?;

@@ -23,6 +23,7 @@
     reason = "lengths of packets and headers, far below 64 KiB; actions of a few bits"
 )]
 
+mod atomic;
 mod classify;
 mod clock;
 mod count;
@@ -40,6 +41,7 @@ mod pin;
 mod reply;
 mod reset;
 mod rewrite;
+mod running;
 mod select;
 mod sweep;
 mod too_big;

@@ -12,8 +12,8 @@ use lb_common::{
     fragment::DATAGRAMS,
     layout::{
         Backend, BackendCounters, Datagram, FlowKey, FlowLine, FragmentKey, IdentityKey,
-        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
-        Settings, SweepRules, VipLine, VipRow,
+        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
+        ScopeTimes, Settings, SweepRules, VipLine, VipRow,
     },
     tunnel::BUCKETS,
 };
@@ -30,6 +30,10 @@ pub(crate) static OWN: HashMap<Address, Own> = HashMap::pinned(1, BPF_F_NO_PREAL
 pub(crate) static POOLS: Array<Pool> = Array::pinned(64, 0);
 #[map]
 pub(crate) static TABLES: Array<u64> = Array::pinned(1, 0);
+#[map]
+pub(crate) static TURNS: Array<u64> = Array::pinned(64, 0);
+#[map]
+pub(crate) static RUNNING: Array<Running> = Array::pinned(4096, 0);
 #[map]
 pub(crate) static BACKENDS: Array<Backend> = Array::pinned(4096, 0);
 #[map]

@@ -17,23 +17,25 @@ use crate::{
     work::{Work, work},
 };
 
-/// Chooses the backend of a new flow, into [`Work::backend`]: the client's pin, else the hash.
-/// Writes nothing else; what to count is in the answer.
+/// Chooses the backend of a packet without a flow, into [`Work::backend`]: by the client's pin,
+/// else as [`select::choose`] does. Makes nothing; what to count is in the answer.
+#[inline(always)]
+pub(crate) fn choose(judging: &Judging<'_>, begins: bool) -> Result<Event, Event> {
+    if follow(judging) { Ok(Event::PinFollowed) } else { select::choose(judging.vip, begins) }
+}
+
+/// Puts the backend of the client's pin into [`Work::backend`]; false: there is no valid one.
 #[inline(never)]
-pub(crate) fn choose(judging: &Judging<'_>) -> Result<Event, Event> {
-    let work = work().ok_or(Event::DropInternal)?;
-    if judging.vip.scope != 0 {
-        key(work, judging.vip);
-        if let Some(found) = PINS.get_ptr_mut(&work.pin_key) {
-            let (standing, backend) = standing(found, judging);
-            if matches!(standing, Standing::Honoured) {
-                work.backend = backend;
-                return Ok(Event::PinFollowed);
-            }
-        }
+fn follow(judging: &Judging<'_>) -> bool {
+    let Some(work) = work() else { return false };
+    if judging.vip.scope == 0 {
+        return false;
     }
-    work.backend = select::by_hash(&work.packet.key, judging.vip)?;
-    Ok(Event::FlowPlacedByHash)
+    key(work, judging.vip);
+    let Some(found) = PINS.get_ptr_mut(&work.pin_key) else { return false };
+    let (standing, backend) = standing(found, judging);
+    work.backend = backend;
+    matches!(standing, Standing::Honoured)
 }
 
 /// What a packet of a flow on [`Work::backend`] does for its client's pin: refreshes it (P4, P5),
@@ -118,7 +120,7 @@ fn renew(found: *mut Pin, backend: BackendRef, now_ns: u64) {
 }
 
 /// Inserts a pin to [`Work::backend`]. A pin that another CPU has just inserted is as good: the
-/// hash gave the same.
+/// hash gave the same, or else this flow stays where it is without it (P5, P6).
 #[inline(always)]
 fn insert(work: &mut Work, judging: &Judging<'_>) -> bool {
     const EEXIST: i32 = -17;

@@ -15,3 +15,4 @@ pub mod net;
 pub mod object;
 pub mod preflight;
 pub mod sessions;
+pub mod turns;

@@ -10,7 +10,7 @@ use lb_common::{
     layout::{
         Backend, BackendCounters, Datagram, FLOWS_IN_LINE, FlowKey, FlowLine, FragmentKey,
         IdentityKey, ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool,
-        Reply, ScopeTimes, VipLine, VipRow,
+        Reply, Running, ScopeTimes, VipLine, VipRow,
     },
     maps, select,
 };
@@ -72,7 +72,7 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// `VIPS`.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 15] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 17] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
@@ -85,7 +85,9 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 15] {
         (maps::VIP_INDEX, vip_lines(limits)),
         (maps::OWN, listeners.saturating_add(sources)),
         (maps::POOLS, pools + 1),
+        (maps::TURNS, pools + 1),
         (maps::BACKENDS, backends + 1),
+        (maps::RUNNING, backends + 1),
         (maps::LISTENER_STATS, listeners + 1),
         (maps::BACKEND_STATS, backends + 1),
         (maps::IDENTITIES, 3 * listeners + pools + backends),
@@ -127,7 +129,8 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
             maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
             maps::SWEEP_LIVES => array(map, entries, size_of::<Lives>(), 1),
-            maps::TABLES => array(map, entries, size_of::<u64>(), 1),
+            maps::TABLES | maps::TURNS => array(map, entries, size_of::<u64>(), 1),
+            maps::RUNNING => array(map, entries, size_of::<Running>(), 1),
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
             maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),
             maps::LISTENER_STATS => array(map, entries, size_of::<ListenerCounters>(), cpus),

@@ -3,8 +3,7 @@
 //! Owns how slots are shared out; knows nothing of maps, pools or health.
 //!
 //! Each backend has its own order of preference over the slots, and takes the first free one
-//! whenever it is its turn. A backend's turns come at the times `1/w, 2/w, 3/w, ...` for its
-//! weight `w`: so who else is there changes neither its order nor its turns, only what is still
+//! whenever it is its turn ([`crate::turns`]): so who else is there changes neither its order nor its turns, only what is still
 //! free, and few slots move when a backend goes. Orders come from the backend's name and address
 //! under the secret seed, not from its id: every node with the same configuration and seed has
 //! the same table.
@@ -13,10 +12,12 @@
 //! of the others, at worst: 0.03 % for N = 3, 0.4 % for 10, 0.5 % for 50, 0.6 % for 100. The tests
 //! hold it below 1 %.
 
-use std::{cmp::Reverse, collections::BinaryHeap, hash::Hasher};
+use std::hash::Hasher;
 
 use lb_common::hash::Seed;
 use siphasher::sip::SipHasher13;
+
+use crate::turns::turns;
 
 /// A backend that takes new clients, as its pool's table sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,25 +42,25 @@ pub fn build(seed: Seed, slots: u32, shares: &[Share]) -> Vec<u16> {
         .map(|share| Taker::new(seed, slots, share))
         .collect();
     takers.sort_by(|a, b| a.share.identity.cmp(&b.share.identity));
-    let first = takers.first().map(|taker| taker.share.weight);
-    if takers.iter().all(|taker| Some(taker.share.weight) == first) {
-        // All turns of one number come at one time: without the heap that takes a third of it.
-        for turn in 0..slots as usize {
-            let taker = turn.checked_rem(takers.len()).and_then(|index| takers.get_mut(index));
-            let Some(taker) = taker else { break };
-            taker.take(&mut table);
-        }
-        return table;
+    let weights: Vec<u16> = takers.iter().map(|taker| taker.share.weight).collect();
+    for index in turns(&weights).take(slots as usize) {
+        takers[index].take(&mut table);
     }
-    let mut turns: BinaryHeap<Reverse<Turn>> = (0..takers.len())
-        .map(|taker| Reverse(Turn { number: 1, weight: takers[taker].share.weight, taker }))
-        .collect();
-    for _ in 0..slots {
-        let Some(mut next) = turns.peek_mut() else { break };
-        let turn = &mut next.0;
-        takers[turn.taker].take(&mut table);
-        turn.number += 1;
-    }
+    table
+}
+
+/// A table for schedulers other than the hash: no preferences, backends follow one another as their
+/// turns come. Read slot by slot it is weighted round-robin, and a random slot is a backend drawn
+/// by weight.
+#[must_use]
+pub fn in_turns(slots: u32, shares: &[Share]) -> Vec<u16> {
+    let mut shares: Vec<&Share> =
+        shares.iter().filter(|share| share.weight > 0 && share.id > 0).collect();
+    shares.sort_by(|a, b| a.identity.cmp(&b.identity));
+    let weights: Vec<u16> = shares.iter().map(|share| share.weight).collect();
+    let mut table: Vec<u16> =
+        turns(&weights).take(slots as usize).map(|index| shares[index].id).collect();
+    table.resize(slots as usize, 0);
     table
 }
 
@@ -105,28 +106,6 @@ impl<'a> Taker<'a> {
                 return;
             }
         }
-    }
-}
-
-/// A backend's turn number `number`, at the time `number / weight`; then by identity.
-#[derive(PartialEq, Eq)]
-struct Turn {
-    number: u32,
-    weight: u16,
-    taker: usize,
-}
-
-impl Ord for Turn {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let ours = u64::from(self.number) * u64::from(other.weight);
-        let theirs = u64::from(other.number) * u64::from(self.weight);
-        ours.cmp(&theirs).then(self.taker.cmp(&other.taker))
-    }
-}
-
-impl PartialOrd for Turn {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }
 

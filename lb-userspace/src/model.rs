@@ -37,6 +37,10 @@ pub struct Pool {
     pub tunnel: Option<Tunnel>,
     /// What flows of a backend that goes down get.
     pub on_down: OnDown,
+    /// How a backend is chosen where no pin says it.
+    pub scheduler: layout::Scheduler,
+    /// How long a backend that comes to others takes to get all of its weight, nanoseconds.
+    pub slow_start_ns: u64,
     /// Are its backends probed? Else they are always healthy.
     pub checked: bool,
     /// Its backends.
@@ -156,6 +160,12 @@ fn pool(pool: &config::Pool) -> Pool {
             config::Forward::Tunnel(wanted) => Some(tunnel(&wanted)),
         },
         on_down: pool.on_down,
+        scheduler: match pool.scheduler {
+            config::Scheduler::Maglev => layout::Scheduler::Maglev,
+            config::Scheduler::RoundRobin => layout::Scheduler::RoundRobin,
+            config::Scheduler::LeastConnections => layout::Scheduler::LeastConnections,
+        },
+        slow_start_ns: nanoseconds(pool.slow_start),
         checked: pool.health.is_some(),
         backends: pool.backends.iter().map(backend).collect(),
     }

@@ -18,7 +18,7 @@ use lb_common::{
 use lb_userspace::{
     config::{
         Agent, Backend, Config, FlowTimeouts, Forward, Health as Check, Limits, Listener, OnDown,
-        Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, XdpMode,
+        Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, Scheduler, XdpMode,
     },
     control::{
         controller::{ControlError, Controller, Progress},
@@ -75,6 +75,8 @@ pub fn pool(name: &str, on_down: OnDown, backends: &[&str]) -> Pool {
         name: name.to_owned(),
         forward: Forward::Nat,
         on_down,
+        scheduler: Scheduler::Maglev,
+        slow_start: Duration::ZERO,
         nat_sources: Vec::new(),
         health: Some(Check {
             probe: Probe::Tcp,

@@ -10,6 +10,7 @@ mod fragment;
 mod identity;
 mod own;
 mod pin;
+mod running;
 mod settings;
 mod sweep;
 mod tunnel;
@@ -22,10 +23,13 @@ pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
 pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};
 pub use pin::{Pin, PinKey};
+pub use running::Running;
 pub use settings::{Meta, Reclaim, STATES, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
 pub use tunnel::{Encapsulation, Tunnel};
-pub use vip::{Forward, Pool, Protocol, Refresh, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow};
+pub use vip::{
+    Forward, Pool, Protocol, Refresh, Scheduler, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow,
+};
 
 /// Declares a struct that may cross the kernel boundary.
 macro_rules! pod {

@@ -37,6 +37,18 @@ code! {
     }
 }
 
+code! {
+    /// How a pool chooses a backend for a new flow that follows no pin.
+    pub enum Scheduler {
+        /// By the hash of its client, or of itself.
+        Maglev = 0,
+        /// The next one, each as often as its weight says.
+        RoundRobin = 1,
+        /// The one with fewer running flows for its weight, of two.
+        LeastConnections = 2,
+    }
+}
+
 pod! {
     /// What a VIP is found by.
     #[derive(PartialOrd, Ord, Hash)]
@@ -137,7 +149,9 @@ pod! {
         pub table: u32,
         /// A [`Forward`] code.
         pub forward: u8,
+        /// A [`Scheduler`] code.
+        pub scheduler: u8,
         /// Zero.
-        pub pad: [u8; 3],
+        pub pad: [u8; 2],
     }
 }

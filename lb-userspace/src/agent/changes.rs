@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{Agent, Backend, Config, Forward, Step, placed},
+    config::{Agent, Backend, Config, Forward, Pool, Step, placed},
     loader::LoadError,
 };
 
@@ -62,8 +62,8 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     compare(
         "pool",
         &mut lines,
-        old.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
-        new.pools.iter().map(|pool| (pool.name.clone(), (&pool.health, pool.on_down))),
+        old.pools.iter().map(pool_itself),
+        new.pools.iter().map(pool_itself),
     );
     compare("backend", &mut lines, backends(old), backends(new));
     let listeners = |config: &Config| {
@@ -81,6 +81,11 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     };
     compare("listener", &mut lines, listeners(old).into_iter(), listeners(new).into_iter());
     lines
+}
+
+/// A pool with what can change of it but its backends.
+fn pool_itself(pool: &Pool) -> (String, impl PartialEq + Debug) {
+    (pool.name.clone(), (&pool.health, pool.on_down, pool.scheduler, pool.slow_start))
 }
 
 /// Each backend with what can change of it: itself, its pool and how that forwards.

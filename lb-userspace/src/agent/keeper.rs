@@ -27,17 +27,19 @@ pub(super) struct Keeper<M> {
     /// The maps and what should be in them.
     pub(super) controller: Controller<M>,
     apply_at: Option<Instant>,
+    /// When a backend in its slow start gets more weight.
+    step_at: Option<Instant>,
 }
 
 impl<M: LbMaps> Keeper<M> {
     /// For maps that are as the controller wants them.
     pub(super) fn new(controller: Controller<M>) -> Self {
-        Self { controller, apply_at: None }
+        Self { controller, apply_at: None, step_at: None }
     }
 
     /// When [`Self::apply`] is to be called; `None`: the maps are as they should be.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.apply_at
+        self.apply_at.into_iter().chain(self.step_at).min()
     }
 
     /// Brings the maps to what is wanted.
@@ -93,8 +95,14 @@ impl<M: LbMaps> Keeper<M> {
     }
 
     fn note(&mut self, outcome: Result<(), ControlError>) -> Result<(), ControlError> {
+        self.step_at = None;
         self.apply_at = match &outcome {
-            Ok(()) => None,
+            Ok(()) => {
+                let step = self.controller.next_step();
+                // The data path's clock is a tick behind.
+                self.step_at = step.map(|step| Instant::now() + step.max(SETTLE));
+                None
+            }
             Err(error) => {
                 error!("maps: {error}; trying again");
                 Some(Instant::now() + RETRY)

@@ -109,8 +109,14 @@ fn listeners(config: &Config) -> String {
 }
 
 fn pools(config: &Config) -> String {
-    let columns =
-        [Left("POOL"), Left("FORWARD"), Left("ON DOWN"), Right("BACKENDS"), Left("HEALTH CHECK")];
+    let columns = [
+        Left("POOL"),
+        Left("FORWARD"),
+        Left("SCHEDULER"),
+        Left("ON DOWN"),
+        Right("BACKENDS"),
+        Left("HEALTH CHECK"),
+    ];
     let rows: Vec<Vec<String>> = config
         .pools
         .iter()
@@ -118,6 +124,7 @@ fn pools(config: &Config) -> String {
             vec![
                 pool.name.clone(),
                 forward(pool),
+                scheduler(pool),
                 on_down(pool.on_down).to_owned(),
                 pool.backends.len().to_string(),
                 pool.health.as_ref().map_or_else(|| "none".to_owned(), health),
@@ -214,6 +221,8 @@ fn pool_document(pool: &Pool) -> Value {
         "forward": pool.forward.name(),
         "tunnel": tunnel_document(pool.forward),
         "on_down": on_down(pool.on_down),
+        "scheduler": pool.scheduler.word(),
+        "slow_start_ms": u64::try_from(pool.slow_start.as_millis()).unwrap_or(u64::MAX),
         "nat_sources": pool.nat_sources,
         "health": pool.health.as_ref().map(health),
         "backends": backends,
@@ -258,6 +267,14 @@ fn forward(pool: &Pool) -> String {
             format!("nat from {}", sources.join(", "))
         }
     }
+}
+
+fn scheduler(pool: &Pool) -> String {
+    let word = pool.scheduler.word();
+    if pool.slow_start.is_zero() {
+        return word.to_owned();
+    }
+    format!("{word}, slow start {}", humantime::format_duration(pool.slow_start))
 }
 
 const fn on_down(on_down: OnDown) -> &'static str {

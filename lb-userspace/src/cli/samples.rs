@@ -131,6 +131,8 @@ pub(super) fn sample_config() -> config::Config {
                 name: "web".to_owned(),
                 forward: config::Forward::Nat,
                 on_down: config::OnDown::Reset,
+                scheduler: config::Scheduler::Maglev,
+                slow_start: Duration::ZERO,
                 nat_sources: vec!["10.0.0.1".parse().expect("address")],
                 health: Some(config::Health {
                     probe: config::Probe::Http {
@@ -153,6 +155,8 @@ pub(super) fn sample_config() -> config::Config {
                 name: "dns".to_owned(),
                 forward: config::Forward::Dsr,
                 on_down: config::OnDown::Keep,
+                scheduler: config::Scheduler::RoundRobin,
+                slow_start: Duration::from_secs(30),
                 nat_sources: vec![],
                 health: None,
                 backends: vec![backend("dns-1", "2001:db8::1", None)],

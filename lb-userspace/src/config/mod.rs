@@ -115,6 +115,11 @@ pub struct Pool {
     pub forward: Forward,
     /// What a down or removed backend's running flows get. Default `reset`.
     pub on_down: OnDown,
+    /// How a backend is chosen where no pin says it. Default `maglev`.
+    pub scheduler: Scheduler,
+    /// How long a backend that comes to the others takes to get all of its weight; zero, the
+    /// default: no time. 1 s to 1 h.
+    pub slow_start: Duration,
     /// Source addresses for `nat`, of the backends' family; empty: the one that the route to the
     /// backend prefers.
     pub nat_sources: Vec<IpAddr>,
@@ -190,6 +195,32 @@ pub struct Prefix {
     pub address: IpAddr,
     /// How many bits are the same; up to 32 or 128.
     pub length: u8,
+}
+
+/// `pool.scheduler`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheduler {
+    /// By the hash of the client's address, or without persistence of the flow.
+    Maglev,
+    /// Each in its turn.
+    RoundRobin,
+    /// Where fewer flows run.
+    LeastConnections,
+}
+
+impl Scheduler {
+    /// Each with its word in the file.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("maglev", Self::Maglev),
+        ("round-robin", Self::RoundRobin),
+        ("least-connections", Self::LeastConnections),
+    ];
+
+    /// Its word in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, one)| *one == self).map_or("", |(word, _)| word)
+    }
 }
 
 /// `pool.on_down`.

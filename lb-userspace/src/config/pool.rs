@@ -5,7 +5,7 @@
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
-    Backend, Forward, Health, OnDown, Pool, Prefix, Probe,
+    Backend, Forward, Health, OnDown, Pool, Prefix, Probe, Scheduler,
     error::Read,
     raw::{Found, Table, Value},
     value::Times,
@@ -19,6 +19,8 @@ pub(super) struct PoolDraft {
     /// `tunnel.source`, which `forward` has as well, with its place.
     pub(super) tunnel_source: Option<Found<Prefix>>,
     pub(super) on_down: Read<OnDown>,
+    pub(super) scheduler: Read<Scheduler>,
+    pub(super) slow_start: Read<Duration>,
     pub(super) nat_sources: Read<Vec<Found<IpAddr>>>,
     pub(super) health: Read<Option<Health>>,
     pub(super) backends: Vec<Read<BackendDraft>>,
@@ -45,6 +47,8 @@ impl PoolDraft {
             name: self.name?.value,
             forward: self.forward?,
             on_down: self.on_down?,
+            scheduler: self.scheduler?,
+            slow_start: self.slow_start?,
             nat_sources: self.nat_sources?.into_iter().map(|source| source.value).collect(),
             health: self.health?,
             backends: backends?,
@@ -68,12 +72,33 @@ pub(super) fn pool(table: Table<'_>) -> PoolDraft {
         let on_down = table.or("on_down", OnDown::Reset, |value| {
             value.choice(&[("reset", OnDown::Reset), ("keep", OnDown::Keep)], &[])
         });
+        let scheduler =
+            table.or("scheduler", Scheduler::Maglev, |value| value.choice(&Scheduler::WORDS, &[]));
+        let slow_start = table.or("slow_start", Duration::ZERO, |value| value.time(&SLOW_START));
         let nat_sources = table.or("nat_sources", Vec::new(), nat_sources);
         let health = table.optional("health", health).map(|found| found.map(|found| found.value));
         let backends = backends(table);
-        PoolDraft { itself, name, forward, tunnel_source, on_down, nat_sources, health, backends }
+        PoolDraft {
+            itself,
+            name,
+            forward,
+            tunnel_source,
+            on_down,
+            scheduler,
+            slow_start,
+            nat_sources,
+            health,
+            backends,
+        }
     })
 }
+
+const SLOW_START: Times = Times {
+    min: Duration::from_secs(1),
+    max: Duration::from_hours(1),
+    whole_seconds: false,
+    zero: Some("no slow start"),
+};
 
 fn nat_sources(value: &Value<'_>) -> Read<Vec<Found<IpAddr>>> {
     let items = value.items("an array of addresses")?;

@@ -6,14 +6,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
-use lb_common::{hash::Seed, layout::Kind, maps::LAYOUT_VERSION};
+use lb_common::{
+    hash::Seed,
+    layout::{Kind, Running},
+    maps::LAYOUT_VERSION,
+};
 
 use super::{
     error::check_limits,
     facts::{Facts, HealthReport, Intent, ReachReport, Subject},
-    plan::{self, Inputs, Wanted},
+    plan::{self, Inputs, Wanted, Weighed},
+    ramp::Ramps,
     reconcile::{self, Applied, TableShape},
     snapshot::Snapshot,
     status::{self, Sources, Status},
@@ -53,9 +59,10 @@ pub struct Controller<M> {
     /// `None` after an error: to be read anew.
     there: Option<Snapshot>,
     tables: Tables,
-    sweep: Option<Running>,
+    sweep: Option<UnderWay>,
     swept: Option<Outcome>,
     finished: BTreeSet<u32>,
+    ramps: Ramps,
 }
 
 /// Where a backend is reached and probed: what facts about it are about.
@@ -64,7 +71,7 @@ struct Place {
     subject: Option<Subject>,
 }
 
-struct Running {
+struct UnderWay {
     sweep: Sweep,
     /// Removed backends that served flows when it began.
     leaving: BTreeSet<u32>,
@@ -93,6 +100,7 @@ impl<M: LbMaps> Controller<M> {
             config,
             facts: Facts::default(),
             seed,
+            ramps: Ramps::recover(&there),
             there: Some(there),
             tables: Tables::new(!fresh),
             sweep: None,
@@ -166,6 +174,8 @@ impl<M: LbMaps> Controller<M> {
             there: known(&mut self.there, &self.maps)?,
             limits: &self.config.limits,
             finished: &self.finished,
+            ramps: &self.ramps,
+            now_ns: self.maps.now_ns(),
         })?;
         self.bring_about(&wanted)
     }
@@ -184,6 +194,8 @@ impl<M: LbMaps> Controller<M> {
             there: known(&mut self.there, &self.maps)?,
             limits: &config.limits,
             finished: &BTreeSet::new(),
+            ramps: &self.ramps,
+            now_ns: self.maps.now_ns(),
         })?;
         (self.config, self.model, self.places, self.facts) = (config, model, places, facts);
         if let Some(running) = &mut self.sweep {
@@ -191,6 +203,13 @@ impl<M: LbMaps> Controller<M> {
             running.leaving.clear();
         }
         self.bring_about(&wanted)
+    }
+
+    /// How long it is until [`Self::apply`] is to give more weight to a backend in its slow start;
+    /// `None`: none is.
+    pub fn next_step(&self) -> Option<Duration> {
+        let due_ns = self.ramps.due_ns()?;
+        Some(Duration::from_nanos(due_ns.saturating_sub(self.maps.now_ns())))
     }
 
     /// How things stand.
@@ -266,6 +285,7 @@ impl<M: LbMaps> Controller<M> {
     }
 
     fn bring_about(&mut self, wanted: &Wanted) -> Result<Applied, ControlError> {
+        self.ramps = wanted.ramps.clone();
         let mut there = match self.there.take() {
             Some(there) => there,
             None => Snapshot::read(&self.maps)?,
@@ -324,11 +344,26 @@ impl<M: LbMaps> Controller<M> {
             .map(|(id, _)| id)
             .collect();
         let sweep = Sweep::begin(&mut self.maps, there, &idle)?;
-        self.sweep = Some(Running { sweep, leaving });
+        self.sweep = Some(UnderWay { sweep, leaving });
         Ok(())
     }
 
-    fn end_sweep(&mut self, running: Running) -> Result<Outcome, ControlError> {
+    /// Puts what was counted in the place of what packets have added up since the last time.
+    fn recount(&mut self, outcome: &Outcome) -> Result<(), ControlError> {
+        let weighed = &known(&mut self.there, &self.maps)?.weighed;
+        let row = |(id, weighed): (&u32, &Weighed)| {
+            let flows = outcome.flows_of.get(id).copied().unwrap_or(0);
+            let flows = u32::try_from(flows).unwrap_or(u32::MAX);
+            (*id, Running { flows, weight: weighed.weight.into() })
+        };
+        let rows: Vec<_> = weighed.iter().map(row).collect();
+        if !rows.is_empty() {
+            self.maps.set_running(&rows)?;
+        }
+        Ok(())
+    }
+
+    fn end_sweep(&mut self, running: UnderWay) -> Result<Outcome, ControlError> {
         let mut outcome = running.sweep.outcome();
         if let Some(last) = &self.swept {
             let evicted = &mut outcome.evicted;
@@ -337,6 +372,7 @@ impl<M: LbMaps> Controller<M> {
             evicted.replies = evicted.replies.max(last.evicted.replies);
         }
         self.swept = Some(outcome.clone());
+        self.recount(&outcome)?;
         let over = |id: &u32| outcome.flows_of.get(id).is_none_or(|flows| *flows == 0);
         self.finished = running.leaving.into_iter().filter(over).collect();
         if !self.finished.is_empty() {

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod lives;
 mod own;
 pub mod plan;
+pub mod ramp;
 pub mod reconcile;
 pub mod snapshot;
 pub mod status;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     address::Address,
-    layout::{Forward, OWN_ECHO, Own, Protocol, Vip, VipKey},
+    layout::{Forward, OWN_ECHO, Own, Protocol, Scheduler, Vip, VipKey},
 };
 
 use super::plan::Wanted;
@@ -31,8 +31,11 @@ fn port_be(wanted: &Wanted, address: Address, protocol: Protocol) -> u16 {
     let here = wanted.vips.range(from..).take_while(|(key, _)| key.address == address);
     let mut listeners = here.filter(|(key, _)| key.protocol == protocol.code());
     let Some((first, vip)) = listeners.next() else { return 0 };
-    let translated = wanted.pools.get(&vip.pool).is_none_or(|pool| pool.forward == Forward::Nat);
+    // Translated, or not chosen alike a second time.
+    let by_flow = wanted.pools.get(&vip.pool).is_none_or(|pool| {
+        pool.forward == Forward::Nat || pool.recipe.scheduler != Scheduler::Maglev
+    });
     let choice = |vip: &Vip| (vip.scope, vip.pool, vip.client_mask);
     let alike = listeners.all(|(_, other)| choice(other) == choice(vip));
-    if alike && vip.scope != 0 && !translated { first.port_be } else { 0 }
+    if alike && vip.scope != 0 && !by_flow { first.port_be } else { 0 }
 }

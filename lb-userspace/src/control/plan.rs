@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use lb_common::{
     address::Address,
     flow::IdleTimes,
-    layout::{Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Vip, VipKey},
+    layout::{
+        Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Vip, VipKey,
+    },
     pin::{refresh_step_ns, refresh_ticks},
 };
 
@@ -16,7 +18,9 @@ use super::{
     ids::{Full, Ids, key},
     lives::{self, Wish},
     own,
+    ramp::{Ramps, Taker},
     snapshot::Snapshot,
+    tables::Recipe,
 };
 use crate::{
     config::{Limits, OnDown},
@@ -37,6 +41,10 @@ pub struct Inputs<'a> {
     pub limits: &'a Limits,
     /// Removed backends whose last flow is over.
     pub finished: &'a BTreeSet<u32>,
+    /// Who took clients as of the last plan, and since when.
+    pub ramps: &'a Ramps,
+    /// The present; monotonic clock, nanoseconds.
+    pub now_ns: u64,
 }
 
 /// What the maps should hold.
@@ -56,6 +64,19 @@ pub struct Wanted {
     pub pools: BTreeMap<u32, WantedPool>,
     /// All records, in service or not.
     pub backends: BTreeMap<u32, Backend>,
+    /// Backends whose flows are counted, for their scheduler.
+    pub weighed: BTreeMap<u32, Weighed>,
+    /// Who takes clients now, and since when.
+    pub ramps: Ramps,
+}
+
+/// A backend whose flows are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weighed {
+    /// What they are compared by.
+    pub weight: u16,
+    /// Flows of lives before this one do not run any more.
+    pub flows_since: u32,
 }
 
 /// A pool's row, and what its table is built from.
@@ -65,8 +86,9 @@ pub struct WantedPool {
     pub name: String,
     /// Forwarding mode.
     pub forward: Forward,
-    /// The backends that take new clients; none: the pool names no table.
-    pub shares: Vec<Share>,
+    /// How a backend is chosen, and the backends that take new clients; none: the pool names no
+    /// table.
+    pub recipe: Recipe,
 }
 
 /// The wanted contents; [`Full`] when they have no room.
@@ -83,6 +105,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
             own: BTreeMap::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
+            weighed: BTreeMap::new(),
+            ramps: Ramps::default(),
         },
     };
     let mut pools = Vec::new();
@@ -190,14 +214,26 @@ impl Planner<'_> {
         let id = self.pool_id(pool)?;
         self.want_identity(Kind::Pool, id, &pool.name);
         let mut shares = Vec::new();
+        let mut takers = Vec::new();
         for backend in &pool.backends {
             let (backend_id, record) = self.backend(pool, id, backend)?;
             if takes_clients(&record, backend.weight, pool.forward) {
-                let identity = backend.identity.clone();
-                shares.push(Share { identity, id: backend_id, weight: backend.weight });
+                let (identity, weight) = (backend.identity.clone(), backend.weight);
+                shares.push(Share { identity, id: backend_id, weight });
+                takers.push((Taker { id: backend_id.into(), weight }, record.flows_since));
             }
         }
-        let row = WantedPool { name: pool.name.clone(), forward: pool.forward, shares };
+        let alone: Vec<Taker> = takers.iter().map(|(taker, _)| *taker).collect();
+        let Inputs { ramps: before, now_ns, .. } = *self.inputs;
+        let weights = self.wanted.ramps.weigh(before, &alone, pool.slow_start_ns, now_ns);
+        for ((share, weight), (taker, flows_since)) in shares.iter_mut().zip(weights).zip(takers) {
+            share.weight = weight;
+            if pool.scheduler == Scheduler::LeastConnections {
+                self.wanted.weighed.insert(taker.id, Weighed { weight, flows_since });
+            }
+        }
+        let recipe = Recipe { scheduler: pool.scheduler, shares };
+        let row = WantedPool { name: pool.name.clone(), forward: pool.forward, recipe };
         self.wanted.pools.insert(id, row);
         Ok(id)
     }
@@ -296,7 +332,8 @@ impl Planner<'_> {
             && !self.wanted.pools.contains_key(&id)
         {
             self.want_identity(Kind::Pool, id, name);
-            let row = WantedPool { name: name.clone(), forward, shares: Vec::new() };
+            let recipe = Recipe { scheduler: Scheduler::Maglev, shares: Vec::new() };
+            let row = WantedPool { name: name.clone(), forward, recipe };
             self.wanted.pools.insert(id, row);
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! 1. names, so that an agent that dies half-way leaves no number without one;
 //! 2. rows of new pools, without a table;
-//! 3. backends that are in service, before a table or a pin can name their new life;
+//! 3. backends that are in service, before a table or a pin can name their new life, and the
+//!    weights of those whose flows are counted;
 //! 4. Maglev tables, and the pools that name them;
 //! 5. own addresses, then VIPs: from here on new clients find the new state;
 //! 6. removals: VIPs, own addresses, pools, backends that go down, and last the names.
@@ -19,12 +20,12 @@ use lb_common::{
     event::Event,
     flow,
     hash::Seed,
-    layout::{IdentityKey, Kind, Meta, Name, Pool},
+    layout::{IdentityKey, Kind, Meta, Name, Pool, Running, Scheduler},
 };
 
 use super::{
     lives,
-    plan::{Wanted, WantedPool},
+    plan::{Wanted, WantedPool, Weighed},
     snapshot::Snapshot,
     tables::{Tables, first_table, idle_table},
 };
@@ -77,6 +78,7 @@ pub fn reconcile<M: LbMaps>(
     run.names()?;
     run.new_pools()?;
     run.backends(true)?;
+    run.weights()?;
     run.pools()?;
     run.own()?;
     if run.vips_to_come() > listeners as usize {
@@ -155,7 +157,7 @@ impl<M: LbMaps> Run<'_, M> {
         for (id, pool) in &self.wanted.pools {
             let there = self.there.pools.get(id).copied().unwrap_or_default();
             if there.forward != pool.forward.code() || !self.there.pools.contains_key(id) {
-                let row = Pool { table: 0, forward: pool.forward.code(), ..Pool::default() };
+                let row = pool_row(pool, 0);
                 self.set_pool(*id, &pool.name, row)?;
             }
         }
@@ -176,12 +178,34 @@ impl<M: LbMaps> Run<'_, M> {
         Ok(())
     }
 
+    /// Weights that flows are counted against. One that begins anew, after its flows ended, has
+    /// none; any other has as many as before.
+    fn weights(&mut self) -> Result<(), ApplyError> {
+        let there = &self.there.weighed;
+        let new = self.wanted.weighed.iter().filter(|(id, next)| there.get(id) != Some(next));
+        let new: Vec<_> = new.map(|(id, next)| (*id, *next)).collect();
+        if !new.is_empty() {
+            let now = self.maps.running().map_err(at(|| "running flows".into()))?;
+            let row = |(id, next): &(u32, Weighed)| {
+                let before = self.there.weighed.get(id);
+                let goes_on = before.is_some_and(|old| old.flows_since == next.flows_since);
+                let flows = now.get(*id as usize).filter(|_| goes_on).map_or(0, |row| row.flows);
+                (*id, Running { flows, weight: next.weight.into() })
+            };
+            let rows: Vec<_> = new.iter().map(row).collect();
+            self.maps.set_running(&rows).map_err(at(|| "running flows".into()))?;
+        }
+        self.done.writes += new.len();
+        self.there.weighed.extend(new);
+        Ok(())
+    }
+
     fn pools(&mut self) -> Result<(), ApplyError> {
         for (id, pool) in &self.wanted.pools {
             let row = self.there.pools.get(id).copied().unwrap_or_default();
-            let table = if pool.shares.is_empty() { 0 } else { self.table(*id, row, pool)? };
-            let next = Pool { table, forward: pool.forward.code(), ..Pool::default() };
-            self.set_pool(*id, &pool.name, next)?;
+            let empty = pool.recipe.shares.is_empty();
+            let table = if empty { 0 } else { self.table(*id, row, pool)? };
+            self.set_pool(*id, &pool.name, pool_row(pool, table))?;
         }
         Ok(())
     }
@@ -191,16 +215,20 @@ impl<M: LbMaps> Run<'_, M> {
         let named = row.table;
         let (idle, first) = (idle_table(id, named), first_table(id));
         for table in [named, first, first + 1] {
-            if table != 0 && self.tables.built(id, table) == Some(&pool.shares[..]) {
+            if table != 0 && self.tables.built(id, table) == Some(&pool.recipe) {
                 return Ok(table);
             }
         }
-        let slots = maglev::build(self.shape.seed, self.shape.slots, &pool.shares);
+        let (TableShape { seed, slots }, shares) = (self.shape, &pool.recipe.shares);
+        let slots = match pool.recipe.scheduler {
+            Scheduler::Maglev => maglev::build(seed, slots, shares),
+            Scheduler::RoundRobin | Scheduler::LeastConnections => maglev::in_turns(slots, shares),
+        };
         let name = || format!("table of pool {}", pool.name);
         if named != 0 && self.tables.built(id, named).is_none() {
             let there = self.maps.table(named).map_err(at(name))?;
             if there == slots {
-                self.tables.note_built(id, named, Some(&pool.shares));
+                self.tables.note_built(id, named, Some(&pool.recipe));
                 return Ok(named);
             }
         }
@@ -211,7 +239,7 @@ impl<M: LbMaps> Run<'_, M> {
         }
         self.tables.note_built(id, idle, None);
         self.maps.write_table(idle, &slots).map_err(at(name))?;
-        self.tables.note_built(id, idle, Some(&pool.shares));
+        self.tables.note_built(id, idle, Some(&pool.recipe));
         self.done.tables += 1;
         Ok(idle)
     }
@@ -323,6 +351,11 @@ impl<M: LbMaps> Run<'_, M> {
         }
         Ok(())
     }
+}
+
+fn pool_row(pool: &WantedPool, table: u32) -> Pool {
+    let (forward, scheduler) = (pool.forward.code(), pool.recipe.scheduler.code());
+    Pool { table, forward, scheduler, ..Pool::default() }
 }
 
 /// Sets a listener's counters to zero, and takes what it made off what was removed: so that

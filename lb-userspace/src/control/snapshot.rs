@@ -10,6 +10,7 @@ use lb_common::{
     layout::{Backend, IdentityKey, Kind, Meta, Own, Pool, Vip, VipKey},
 };
 
+use super::plan::Weighed;
 use crate::maps::{LbMaps, MapError};
 
 /// What stands in the maps.
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub pools: BTreeMap<u32, Pool>,
     /// Rows of `BACKENDS` that were ever used.
     pub backends: BTreeMap<u32, Backend>,
+    /// Rows of `RUNNING` with a weight.
+    pub weighed: BTreeMap<u32, Weighed>,
 }
 
 impl Snapshot {
@@ -44,6 +47,14 @@ impl Snapshot {
             .filter(|key| key.kind == u32::from(Kind::Pool.code()))
             .map(|key| Ok((key.id, maps.pool(key.id)?)))
             .collect::<Result<_, MapError>>()?;
+        let backends: BTreeMap<u32, Backend> = maps.backends()?.into_iter().collect();
+        let weighed = (0..).zip(maps.running()?).filter(|(_, row)| row.weight != 0);
+        let weighed = weighed.map(|(id, row)| {
+            let weight = u16::try_from(row.weight).unwrap_or(u16::MAX);
+            let flows_since = backends.get(&id).map_or(0, |backend| backend.flows_since);
+            (id, Weighed { weight, flows_since })
+        });
+        let weighed = weighed.collect();
         Ok(Self {
             meta: maps.meta()?,
             idle: None,
@@ -51,7 +62,8 @@ impl Snapshot {
             vips: maps.vips()?.into_iter().collect(),
             own: maps.own()?.into_iter().collect(),
             pools,
-            backends: maps.backends()?.into_iter().collect(),
+            backends,
+            weighed,
         })
     }
 

@@ -6,7 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use lb_common::layout::Scheduler;
+
 use crate::maglev::Share;
+
+/// What a table is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Who reads it.
+    pub scheduler: Scheduler,
+    /// Who stands in it.
+    pub shares: Vec<Share>,
+}
 
 /// What is known of all tables.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +29,7 @@ pub struct Tables {
 
 #[derive(Debug, Clone, Default)]
 struct Pair {
-    built: [Option<Vec<Share>>; 2],
+    built: [Option<Recipe>; 2],
     /// One was named, and is no longer, and no grace period has passed since.
     unsettled: bool,
 }
@@ -45,15 +56,15 @@ impl Tables {
 
     /// What a table was built from, if this agent built or read it.
     #[must_use]
-    pub fn built(&self, pool: u32, table: u32) -> Option<&[Share]> {
+    pub fn built(&self, pool: u32, table: u32) -> Option<&Recipe> {
         let index = Self::index(pool, table)?;
-        self.pools.get(&pool)?.built[index].as_deref()
+        self.pools.get(&pool)?.built[index].as_ref()
     }
 
-    /// A table holds what these shares make; `None`: it is being written.
-    pub fn note_built(&mut self, pool: u32, table: u32, shares: Option<&[Share]>) {
+    /// A table holds what that makes; `None`: it is being written.
+    pub fn note_built(&mut self, pool: u32, table: u32, recipe: Option<&Recipe>) {
         if let Some(index) = Self::index(pool, table) {
-            self.pair(pool).built[index] = shares.map(<[Share]>::to_vec);
+            self.pair(pool).built[index] = recipe.cloned();
         }
     }
 
@@ -103,13 +114,14 @@ mod tests {
     fn grace_is_due_after_a_swap_until_it_has_passed() {
         let mut tables = Tables::new(true);
         assert!(tables.needs_grace(1), "another agent may just have swapped");
-        tables.note_built(1, 1, Some(&[]));
+        let recipe = Recipe { scheduler: Scheduler::Maglev, shares: Vec::new() };
+        tables.note_built(1, 1, Some(&recipe));
         assert!(tables.needs_grace(1), "knowing one changes nothing");
         tables.settle();
         assert!(!tables.needs_grace(1) && !tables.needs_grace(9));
         tables.note_swapped(1);
         assert!(tables.needs_grace(1) && !tables.needs_grace(9));
-        assert_eq!(tables.built(1, 1), Some(&[][..]));
+        assert_eq!(tables.built(1, 1), Some(&recipe));
         assert_eq!(tables.built(1, 2), None);
         assert_eq!(tables.built(1, 3), None);
         assert!(!Tables::new(false).needs_grace(1));

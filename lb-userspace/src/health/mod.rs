@@ -185,13 +185,15 @@ mod tests {
     use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
-    use crate::config::{Backend, Forward, OnDown, Probe};
+    use crate::config::{Backend, Forward, OnDown, Probe, Scheduler};
 
     fn pool(backends: &[(&str, u16)], health: Option<(Duration, u8, u8)>) -> Pool {
         Pool {
             name: "web".into(),
             forward: Forward::Nat,
             on_down: OnDown::Reset,
+            scheduler: Scheduler::Maglev,
+            slow_start: Duration::ZERO,
             nat_sources: Vec::new(),
             health: health.map(|(interval, rise, fall)| config::Health {
                 probe: Probe::Tcp,

@@ -16,8 +16,8 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, BackendCounters, BackendRef, BackendState, Flow, FlowKey, IdentityKey,
-        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, ScopeTimes,
-        Settings, SweepRules, Vip, VipKey,
+        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
+        ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::{self, Verdict},
     ticks,
@@ -46,6 +46,8 @@ pub struct FakeMaps {
     pub tables: BTreeMap<u32, Vec<u16>>,
     /// `BACKENDS`.
     pub backends: BTreeMap<u32, Backend>,
+    /// `RUNNING`, by backend.
+    pub running: BTreeMap<u32, Running>,
     /// `PINS`.
     pub pins: BTreeMap<PinKey, Pin>,
     /// The flows in `FLOWS`, in no order.
@@ -281,6 +283,19 @@ impl LbMaps for FakeMaps {
             }
             self.change("BACKENDS", format!("set_backend {id}"))?;
             self.backends.insert(*id, *backend);
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<Vec<Running>, MapError> {
+        let rows = self.running.keys().last().map_or(0, |last| last + 1);
+        Ok((0..rows).map(|id| self.running.get(&id).copied().unwrap_or_default()).collect())
+    }
+
+    fn set_running(&mut self, rows: &[(u32, Running)]) -> Result<(), MapError> {
+        for (id, row) in rows {
+            self.change("RUNNING", format!("set_running {id}"))?;
+            self.running.insert(*id, *row);
         }
         Ok(())
     }

@@ -17,14 +17,14 @@ use lb_common::{
     hash::Seed,
     layout::{
         Backend, BackendCounters, Flow, FlowLine, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey, VipLine,
-        VipRow,
+        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        VipLine, VipRow,
     },
     lines,
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
-        RECLAIM, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES, SWEEP_SCOPES, TABLES,
-        VIP_INDEX, VIPS,
+        RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES, SWEEP_SCOPES,
+        TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
     sweep::Verdict,
@@ -48,6 +48,7 @@ pub struct KernelMaps {
     pools: Array<MapData, Pool>,
     tables: Large<u32, u64>,
     backends: Large<u32, Backend>,
+    running: Large<u32, Running>,
     pins: Large<PinKey, Pin>,
     flows: Large<u32, FlowLine>,
     ticks: Ticks,
@@ -88,6 +89,7 @@ impl KernelMaps {
             pools: open(directory, POOLS, Map::Array)?,
             tables: Large::open(directory, TABLES)?,
             backends: Large::open(directory, BACKENDS)?,
+            running: Large::open(directory, RUNNING)?,
             pins: Large::open(directory, PINS)?,
             flows: Large::open(directory, FLOWS)?,
             ticks,
@@ -224,6 +226,14 @@ impl LbMaps for KernelMaps {
 
     fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError> {
         self.backends.write_entries(rows)
+    }
+
+    fn running(&self) -> Result<Vec<Running>, MapError> {
+        self.running.all()
+    }
+
+    fn set_running(&mut self, rows: &[(u32, Running)]) -> Result<(), MapError> {
+        self.running.write_entries(rows)
     }
 
     fn grace_period(&self) -> Result<(), MapError> {

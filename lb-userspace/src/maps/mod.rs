@@ -14,7 +14,7 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, BackendCounters, Flow, IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin,
-        PinKey, Pool, Reclaim, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::Verdict,
 };
@@ -101,6 +101,11 @@ pub trait LbMaps {
     /// Writes rows; after an error some may be written. No row is written atomically as a whole,
     /// so an address changes only together with a new generation.
     fn set_backends(&mut self, rows: &[(u32, Backend)]) -> Result<(), MapError>;
+
+    /// All rows of `RUNNING`, by backend.
+    fn running(&self) -> Result<Vec<Running>, MapError>;
+    /// Writes rows, each as a whole; flows that packets count meanwhile may be lost.
+    fn set_running(&mut self, rows: &[(u32, Running)]) -> Result<(), MapError>;
 
     /// Waits until every packet whose processing began before the call has been dealt with.
     fn grace_period(&self) -> Result<(), MapError>;

@@ -7,8 +7,8 @@ use lb_common::{
     flow::{IdleTimes, settings},
     hash::Seed,
     layout::{
-        Backend, BackendState, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh, Settings, Vip,
-        VipKey,
+        Backend, BackendState, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh, Running,
+        Scheduler, Settings, Vip, VipKey,
     },
     pin::{refresh_step_ns, refresh_ticks},
     ticks::TEST_NS,
@@ -83,9 +83,39 @@ impl Bench {
     /// When a map cannot be written.
     pub fn pool(&mut self, forward: Forward) -> u32 {
         let id = u32::try_from(self.pools.len()).expect("a few") + 1;
-        let _new = self.pools.insert(id, Pool { table: 0, forward: forward.code(), pad: [0; 3] });
+        let _new = self.pools.insert(id, Pool { forward: forward.code(), ..Pool::default() });
         self.maps.set_pool(id, &self.pools[&id]).expect("pool written");
         id
+    }
+
+    /// Another scheduler for a pool.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn scheduler(&mut self, pool: u32, scheduler: Scheduler) {
+        let row = self.pools.get_mut(&pool).expect("a pool");
+        row.scheduler = scheduler.code();
+        self.maps.set_pool(pool, row).expect("pool written");
+    }
+
+    /// How many flows run on a backend, and its weight, as the agent would say it.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn runs(&mut self, id: u32, flows: u32, weight: u32) {
+        self.maps.set_running(&[(id, Running { flows, weight })]).expect("running flows written");
+    }
+
+    /// How many flows run on a backend, as packets have counted.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn running(&self, id: u32) -> u32 {
+        self.maps.running().expect("running flows")[id as usize].flows
     }
 
     /// A new backend that is ready, behind the loopback interface, at `address`; port 0: the one

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 use super::{BASE, EXAMPLE, accepted, parsed};
 use crate::config::{
     Agent, Backend, Config, FlowTimeouts, Forward, Health, Limits, Listener, OnDown, Persistence,
-    Pool, Prefix, Probe, Protocol, Refresh, Tunnel, TunnelKind, XdpMode, load,
+    Pool, Prefix, Probe, Protocol, Refresh, Scheduler, Tunnel, TunnelKind, XdpMode, load,
 };
 
 fn defaults() -> Config {
@@ -39,6 +39,8 @@ fn defaults() -> Config {
             name: "web".to_owned(),
             forward: Forward::Nat,
             on_down: OnDown::Reset,
+            scheduler: Scheduler::Maglev,
+            slow_start: Duration::ZERO,
             nat_sources: vec![],
             health: None,
             backends: vec![backend("web-1", "10.0.0.11", Some(8080), 1)],
@@ -76,6 +78,7 @@ fn the_example() {
     let [web, dns, far] = &pools[..] else { panic!("three pools, not {pools:?}") };
     let plain = &default.pools[0];
     assert_eq!((web.forward, web.on_down), (plain.forward, plain.on_down));
+    assert_eq!((web.scheduler, web.slow_start), (plain.scheduler, plain.slow_start));
     assert_eq!(web.backends[..1], plain.backends);
     assert_eq!(dns.backends[1], backend("dns-2", "10.0.0.54", None, 2));
     let short = "health.kind = \"http\"\n[[pool.backend]]";
@@ -96,6 +99,19 @@ fn the_example() {
     assert_eq!(listeners[0].persistence, Some(persistence(1800)));
     assert_eq!((listeners[1].protocol, listeners[1].pool), (Protocol::Udp, 1));
     assert_eq!(listeners[1].persistence, Some(persistence(300)));
+}
+
+#[test]
+fn schedulers() {
+    let check = |lines: &str, scheduler: Scheduler, seconds: u64| {
+        let pool =
+            accepted("[[pool.backend]]", &format!("{lines}\n[[pool.backend]]")).pools.remove(0);
+        assert_eq!((pool.scheduler, pool.slow_start), (scheduler, Duration::from_secs(seconds)));
+    };
+    check("scheduler = \"maglev\"", Scheduler::Maglev, 0);
+    check("scheduler = \"round-robin\"\nslow_start = \"1h\"", Scheduler::RoundRobin, 3600);
+    check("scheduler = \"least-connections\"\nslow_start = 1", Scheduler::LeastConnections, 1);
+    check("slow_start = 0", Scheduler::Maglev, 0);
 }
 
 /// Keys that the example shows behind a `#` are keys.

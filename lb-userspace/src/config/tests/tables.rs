@@ -150,7 +150,7 @@ fn unknown_keys() {
             "name = \"web\"\n",
             "name = \"web\"\nmode = \"nat\"\n",
             "5:1: pool \"web\": mode: unknown key; the nearest known one is \"on_down\"; \
-             allowed: name, forward, tunnel, on_down, nat_sources, health, backend",
+             allowed: name, forward, tunnel, on_down, scheduler, slow_start, nat_sources, health, backend",
         ),
         (
             "name = \"web-1\"\n",

@@ -297,6 +297,18 @@ fn pools() {
         ),
         (
             "[[pool.backend]]",
+            "scheduler = \"random\"\n[[pool.backend]]",
+            "5:13: pool \"web\": scheduler = \"random\": unknown; allowed: \"maglev\", \"round-robin\", \
+             \"least-connections\"",
+        ),
+        (
+            "[[pool.backend]]",
+            "slow_start = \"500ms\"\n[[pool.backend]]",
+            "5:14: pool \"web\": slow_start = \"500ms\": out of range; allowed: 1s to 1h; 0: no slow \
+             start",
+        ),
+        (
+            "[[pool.backend]]",
             "nat_sources = [\"x\", \"127.0.0.1\"]\n[[pool.backend]]",
             "5:16: pool \"web\": nat_sources = \"x\": not an address; allowed: \"10.0.0.2\" or \
              \"fd00::2\"\n\
