@@ -104,6 +104,7 @@ events! {
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
+    SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";
 }
 
 #[cfg(test)]

@@ -127,6 +127,16 @@ impl Frame {
         Self::new(source, destination, transport)
     }
 
+    /// The same with these TCP flags.
+    #[must_use]
+    pub fn flagged(&self, with: u8) -> Self {
+        let mut frame = self.clone();
+        if let Transport::Tcp { flags, .. } = &mut frame.transport {
+            *flags = with;
+        }
+        frame
+    }
+
     /// A UDP datagram of five bytes.
     #[must_use]
     pub fn udp(source: SocketAddr, destination: SocketAddr) -> Self {
