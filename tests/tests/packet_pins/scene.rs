@@ -62,6 +62,15 @@ impl Scene {
         Frame::tcp(client, socket(if client.is_ipv4() { VIP } else { VIP_V6 }), SYN)
     }
 
+    /// A packet of a new TCP flow from there that has been sent so often that its client is pinned.
+    pub(crate) fn pinning(&mut self, client: &str) -> Frame {
+        let packet = self.syn(client).flagged(ACK);
+        for _ in 0..2 {
+            let _outcome = self.bench.send(&packet);
+        }
+        packet
+    }
+
     /// A new UDP flow from there: the backend that it gets.
     pub(crate) fn datagram(&mut self, client: &str) -> u32 {
         self.port += 1;
