@@ -10,6 +10,7 @@ pub mod limits;
 pub mod loader;
 pub mod maglev;
 pub mod maps;
+pub mod memory;
 pub mod model;
 pub mod net;
 pub mod object;

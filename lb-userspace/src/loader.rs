@@ -148,10 +148,10 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let tick_shift = ticks::shift(jiffy_ns());
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
-    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
+    // The loader reads the kernel's types by itself; they take some 20 MiB, so it goes before they
+    // are read once more.
     let mut loader = EbpfLoader::new();
     loader
-        .btf(Some(&types))
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
@@ -165,7 +165,9 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         loader.map_max_entries(map, entries);
     }
     let mut ebpf = loader.load(options.object)?;
+    drop(loader);
     program(&mut ebpf).and_then(Xdp::load).map_err(LoadError::Verify)?;
+    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
     for (name, map) in SWEEPERS {
         let program: &mut Iter = named(&mut ebpf, name).map_err(LoadError::Verify)?;
         program.load("bpf_map_elem", &types).map_err(LoadError::Verify)?;

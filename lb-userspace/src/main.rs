@@ -12,11 +12,12 @@ use lb_userspace::{
     agent,
     cli::{self, CheckArgs, Cli, FAILED, OK, Verb},
     config::{self, Config},
-    preflight,
+    memory, preflight,
 };
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    memory::frugal();
     let cli = Cli::parse();
     let outcome = match &cli.verb {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),

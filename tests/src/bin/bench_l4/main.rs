@@ -8,6 +8,7 @@
 #[path = "../../../bench-ebpf/src/draw.rs"]
 mod draw;
 mod driver;
+mod guest;
 mod measure;
 mod report;
 mod rows;
@@ -40,6 +41,12 @@ struct Cli {
     /// Only the rows whose name contains this
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// What a guest has counted
+    #[arg(long, value_name = "FILE")]
+    counted: Option<PathBuf>,
+    /// Be that guest: count, and print that
+    #[arg(long)]
+    count: bool,
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value = "24")]
     rounds: u32,
@@ -67,7 +74,15 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     measure::keep_to_one_cpu();
+    if cli.count {
+        for line in guest::count(&cli.object) {
+            println!("{line}");
+        }
+        return Ok(());
+    }
+    let counted = cli.counted.as_deref().map(guest::Counted::read).transpose()?;
     let bench = rows::Bench {
+        counted: counted.as_ref(),
         object: &cli.object,
         rounds: cli.rounds.max(1),
         only: cli.only.as_deref().unwrap_or_default(),
