@@ -13,21 +13,26 @@ pub enum EventKind {
     Noted,
 }
 
+/// Declares what a program counts.
 macro_rules! events {
-    ($($variant:ident = $code:literal, $name:literal, $kind:ident, $doc:literal;)+) => {
-        /// A counted event.
+    (
+        $(#[$meta:meta])* pub enum $events:ident;
+        $(#[$number_meta:meta])* pub const $number:ident;
+        $($variant:ident = $code:literal, $name:literal, $kind:ident, $doc:literal;)+
+    ) => {
+        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum Event {
+        pub enum $events {
             $(#[doc = $doc] $variant = $code,)+
         }
 
-        /// How many events there are.
-        pub const EVENTS: usize = [$($code),+].len();
+        $(#[$number_meta])*
+        pub const $number: usize = [$($code),+].len();
 
-        impl Event {
+        impl $events {
             /// All of them, by code.
-            pub const ALL: [Self; EVENTS] = [$(Self::$variant),+];
+            pub const ALL: [Self; $number] = [$(Self::$variant),+];
 
             /// Its name in `status` and in metrics.
             #[must_use]
@@ -50,8 +55,14 @@ macro_rules! events {
         }
     };
 }
+pub(crate) use events;
 
 events! {
+    /// A counted event.
+    pub enum Event;
+    /// How many events there are.
+    pub const EVENTS;
+
     Forwarded = 0, "forwarded", Sent, "Sent to a backend.";
     Replied = 1, "replied", Sent, "A backend's answer, sent to its client.";
     ResetSent = 2, "reset_sent", Sent, "Answered with a TCP reset: the flow's backend is gone.";

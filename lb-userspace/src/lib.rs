@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod decap;
 pub mod health;
 pub mod limits;
 pub mod loader;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.verb {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
         Verb::Check(arguments) => return check(arguments),
+        Verb::Decap(arguments) => return cli::decap::run(arguments, &mut stdout(), &mut stderr()),
         Verb::Run(file) => match accepted(&file.config, false, false) {
             Err(code) => return code,
             Ok((config, notes)) => run(config, &notes, &file.config),
