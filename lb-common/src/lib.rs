@@ -17,6 +17,7 @@ pub mod address;
 pub mod checksum;
 pub mod decap;
 pub mod event;
+pub mod features;
 pub mod fingerprint;
 pub mod flow;
 pub mod fragment;

@@ -80,6 +80,8 @@ pub const PERSISTENT: [&str; 21] = [
 pub const SEED: &str = "SEED";
 /// Read-only global, [`crate::fingerprint::KEYS`] of `u64`: what follows from the seed there.
 pub const KEYS: &str = "KEYS";
+/// Read-only global, `u32`: see [`crate::features::Features`].
+pub const FEATURES: &str = "FEATURES";
 /// Read-only global, `u32`: lines of [`VIP_INDEX`].
 pub const VIP_LINES: &str = "VIP_LINES";
 /// Read-only global, `u32`: lines of [`FLOWS`].

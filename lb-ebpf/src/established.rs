@@ -1,5 +1,5 @@
 //! The way of most packets, in front of all stages: a plain packet of a client whose flow is under
-//! way, on which nothing is to be noted.
+//! way, on which nothing is to be noted; and one that is for no VIP.
 //!
 //! It decides nothing that the stages would not decide alike, and leaves to them whatever is not
 //! plain: tags, options, extension headers, fragments, flags that change a flow's state, headers
@@ -7,10 +7,12 @@
 //! map: a line of `VIP_INDEX`, a row of `VIPS`, a line of `FLOWS` or two, a row of `BACKENDS`, and
 //! two rows of counters.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{
     address::Address,
     checksum::{Delta, fold},
+    event::Event,
+    features::Features,
     fingerprint::Destination,
     fragment::Part,
     header::{TcpFlags, check_tcp, check_udp},
@@ -26,10 +28,12 @@ use network_types::{
 use crate::{
     classify, clock, count,
     ctx::{len, ptr_at, read, write},
+    features::have,
     lines,
     maps::BACKENDS,
     nat,
     parse::TcpHeader,
+    reply,
     rewrite::Endpoints,
     transmit::{self, IPV4_BE, IPV6_BE},
 };
@@ -44,8 +48,8 @@ const L3: usize = EthHdr::LEN;
 pub(crate) fn forward(ctx: &XdpContext) -> u32 {
     let ethernet = read::<EthHdr>(ctx, 0);
     match ethernet.map_or(0, |ethernet| ethernet.ether_type) {
-        IPV4_BE => forward_v4(ctx),
-        IPV6_BE => forward_v6(ctx),
+        IPV4_BE if have(Features::V4) => forward_v4(ctx),
+        IPV6_BE if have(Features::V6) => forward_v6(ctx),
         _ => 0,
     }
 }
@@ -78,14 +82,16 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
     if fold(words.iter().map(|word| u64::from(*word)).sum()) != 0xffff {
         return None;
     }
-    let (ports_be, tcp) = transport(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32)?;
+    let (ports_be, kind) = transport(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32)?;
     let flow = key(
         Address::from_v4(header.src_addr),
         Address::from_v4(header.dst_addr),
         ports_be,
         header.proto,
     );
-    let way = way(&flow, tcp)?;
+    let sums = sums(&flow);
+    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
+    let way = way(vip, sums, &flow, kind)?;
     let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv4Hdr>(ctx, L3)?;
@@ -115,14 +121,16 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     {
         return None;
     }
-    let (ports_be, tcp) = transport(ctx, L4, header.next_hdr, payload_len)?;
+    let (ports_be, kind) = transport(ctx, L4, header.next_hdr, payload_len)?;
     let source = Address::from_v6(header.src_addr);
     let destination = Address::from_v6(header.dst_addr);
     if source.is_v4() || destination.is_v4() {
         return None;
     }
     let flow = key(source, destination, ports_be, header.next_hdr);
-    let way = way(&flow, tcp)?;
+    let sums = sums(&flow);
+    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
+    let way = way(vip, sums, &flow, kind)?;
     let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv6Hdr>(ctx, L3)?;
@@ -137,24 +145,57 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     Some(send(ctx, &way, IPV6_BE))
 }
 
-/// Ports of a TCP segment in the middle of a connection, or of a datagram, with a header that is in
-/// order; and whether it is TCP. `len`: its bytes by the IP header.
+/// What a packet's transport header says of its flow.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A TCP segment in the middle of a connection.
+    Segment,
+    /// A UDP datagram.
+    Datagram,
+    /// Something for the stages.
+    Other,
+}
+
+/// Ports and kind of a packet; `len`: the bytes of TCP or UDP by the IP header.
 #[inline(always)]
-fn transport(ctx: &XdpContext, at: usize, protocol: u8, len: u32) -> Option<([u16; 2], bool)> {
+fn transport(ctx: &XdpContext, at: usize, protocol: u8, len: u32) -> Option<([u16; 2], Kind)> {
     match Protocol::from_code(protocol)? {
-        Protocol::Tcp => {
+        Protocol::Tcp if have(Features::TCP) => {
             let header = read::<TcpHeader>(ctx, at)?;
+            if (len as usize) < TcpHeader::LEN {
+                return None;
+            }
             let flags = TcpFlags(header.flags);
-            check_tcp(header.offset >> 4, flags, len).ok()?;
+            let plain = check_tcp(header.offset >> 4, flags, len).is_ok() && !flags.changes_state();
             let ports = [u16::from_ne_bytes(header.source), u16::from_ne_bytes(header.destination)];
-            if flags.changes_state() { None } else { Some((ports, true)) }
+            Some((ports, if plain { Kind::Segment } else { Kind::Other }))
         }
-        Protocol::Udp => {
+        Protocol::Udp if have(Features::UDP) => {
             let header = read::<UdpHdr>(ctx, at)?;
-            check_udp(u16::from_be_bytes(header.len), len).ok()?;
-            Some(([u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)], false))
+            if (len as usize) < UdpHdr::LEN {
+                return None;
+            }
+            let plain = check_udp(u16::from_be_bytes(header.len), len).is_ok();
+            let ports = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
+            Some((ports, if plain { Kind::Datagram } else { Kind::Other }))
         }
+        Protocol::Tcp | Protocol::Udp => None,
     }
+}
+
+#[inline(always)]
+fn sums(flow: &FlowKey) -> Destination {
+    Destination::new(flow.destination, flow.destination_port_be, flow.protocol, classify::key)
+}
+
+/// A packet that is for no VIP goes up, unless it may be an answer.
+#[inline(always)]
+fn for_nobody(flow: &FlowKey) -> Option<u32> {
+    if reply::may_be_answer(flow) {
+        return None;
+    }
+    count::event(0, Event::PassNoListener);
+    Some(xdp_action::XDP_PASS)
 }
 
 #[inline(always)]
@@ -173,13 +214,14 @@ struct Way {
 /// The way of a flow that is under way and was noted lately: so it is in time, and it has no pin to
 /// refresh. Its addresses were checked when it was placed.
 #[inline(always)]
-fn way(flow: &FlowKey, tcp: bool) -> Option<Way> {
-    let destination =
-        Destination::new(flow.destination, flow.destination_port_be, flow.protocol, classify::key);
-    let vip = classify::found_by(destination, flow)?;
+fn way(vip: &'static Vip, destination: Destination, flow: &FlowKey, kind: Kind) -> Option<Way> {
+    let state = match kind {
+        Kind::Segment => TcpState::Established,
+        Kind::Datagram => TcpState::Stateless,
+        Kind::Other => return None,
+    };
     let print = destination.with_source(flow.source, flow.source_port_be, classify::key);
     let known = Flow::unpack(lines::look(print)?);
-    let state = if tcp { TcpState::Established } else { TcpState::Stateless };
     if known.state != state.code()
         || known.pin_owed
         || ticks::since(known.seen, clock::ticks()) >= vip.refresh_ticks
@@ -190,7 +232,7 @@ fn way(flow: &FlowKey, tcp: bool) -> Option<Way> {
     let served = backend.honours_flow(known.placed(backend.generation));
     let plain = backend.hop.interface != 0
         && backend.hop.vlans == 0
-        && backend.tunnel.kind == Encapsulation::None.code();
+        && (!have(Features::TUNNEL) || backend.tunnel.kind == Encapsulation::None.code());
     if served && plain { Some(Way { vip, backend, flow: known }) } else { None }
 }
 
@@ -198,7 +240,7 @@ impl Way {
     /// What addresses and ports become, if they are translated.
     #[inline(always)]
     fn endpoints(&self, flow: &FlowKey) -> Option<Endpoints> {
-        if self.flow.port_be == 0 {
+        if !have(Features::NAT) || self.flow.port_be == 0 {
             return None;
         }
         let port_be = self.backend.port_be;

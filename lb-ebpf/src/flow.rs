@@ -5,6 +5,7 @@ use aya_log_ebpf::debug;
 use lb_common::{
     address::Address,
     event::Event,
+    features::Features,
     flow::{self, Fate, Side},
     fragment,
     header::{self, TcpFlags},
@@ -14,7 +15,9 @@ use lb_common::{
 };
 
 use crate::{
-    classify, clock, count, encap, lines,
+    classify, clock, count, encap,
+    features::have,
+    lines,
     maps::{BACKENDS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
@@ -132,7 +135,9 @@ fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> bool {
     let pin_owed = if proves { still_owed } else { known.pin_owed };
     let next = Flow { seen: judging.ticks, state: work.state, pin_owed, ..known };
     lines::change(work.found.place, work.found.entry.life, next.life());
-    work.nat_port_be == 0 || nat::note(ctx, judging, backend, work.nat_port_be)
+    !have(Features::NAT)
+        || work.nat_port_be == 0
+        || nat::note(ctx, judging, backend, work.nat_port_be)
 }
 
 /// Gives a flow whose source port went to another one, after its entry for answers was evicted, a
@@ -165,7 +170,7 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     work.nat_source = 0;
     work.new_flow = 0;
     way(backend)?;
-    let nat = pool.forward == Forward::Nat.code();
+    let nat = have(Features::NAT) && pool.forward == Forward::Nat.code();
     if work.packet.tcp.is_some_and(TcpFlags::rst) {
         return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
     }
@@ -233,7 +238,8 @@ pub(crate) fn known(judging: &Judging<'_>) -> bool {
 /// Are packets for that listener translated?
 #[inline(always)]
 pub(crate) fn translates(vip: &Vip) -> bool {
-    POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
+    have(Features::NAT)
+        && POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
 }
 
 /// The way of a new flow's packet. A function of its own: see [`note`].

@@ -30,6 +30,7 @@ mod count;
 mod ctx;
 mod encap;
 mod established;
+mod features;
 mod flow;
 mod fragment;
 mod icmp;
@@ -50,7 +51,10 @@ mod work;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
-use lb_common::event::{Event, EventKind};
+use lb_common::{
+    event::{Event, EventKind},
+    features::Features,
+};
 
 use crate::{parse::Kind, work::work};
 
@@ -111,7 +115,7 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let placed_work = work().ok_or(Event::DropInternal)?;
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx, placed_work)?;
-    if placed_work.tunnel != 0 {
+    if features::have(Features::TUNNEL) && placed_work.tunnel != 0 {
         encap::wrap(ctx)?;
     } else {
         transmit::ready(ctx, &placed_work.packet, &placed_work.hop)?;

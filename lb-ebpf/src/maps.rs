@@ -98,6 +98,8 @@ pub(crate) static SEED: Global<[u64; 2]> = Global::new([0; 2]);
 pub(crate) static KEYS: [Global<u64>; fingerprint::KEYS] =
     [const { Global::new(0) }; fingerprint::KEYS];
 #[unsafe(no_mangle)]
+pub(crate) static FEATURES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 pub(crate) static VIP_LINES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static FLOW_LINES: Global<u32> = Global::new(0);

@@ -3,14 +3,17 @@
 use lb_common::{
     address::Address,
     event::Event,
+    features::Features,
     flow::{self as rules, Side},
-    layout::{Flow, Reply, Settings},
+    layout::{Flow, FlowKey, Reply, Settings},
     nat as ports,
     pin::Touch,
 };
 
 use crate::{
-    classify, clock, count, flow,
+    classify, clock, count,
+    features::have,
+    flow,
     flow::Judging,
     lines,
     maps::{BACKENDS, RECLAIM, REPLIES, SETTINGS},
@@ -21,7 +24,7 @@ use crate::{
 /// Finds the way of a backend's answer to its client: [`Event::Replied`].
 #[inline(always)]
 pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
-    if !ports::is_nat_port(work.packet.key.destination_port_be) {
+    if !may_be_answer(&work.packet.key) {
         return Err(Event::PassNoListener);
     }
     let found = REPLIES.get_ptr_mut(&work.packet.key).ok_or(Event::PassNoListener)?;
@@ -50,10 +53,16 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
     Ok(Event::Replied)
 }
 
+/// Could a packet that is for no VIP be an answer to a translated flow?
+#[inline(always)]
+pub(crate) fn may_be_answer(packet: &FlowKey) -> bool {
+    have(Features::NAT) && ports::is_nat_port(packet.destination_port_be)
+}
+
 /// The way of an ICMP error about a packet that was translated, to its client. Noted nowhere.
 #[inline(always)]
 pub(crate) fn way_of_error(work: &mut Work) -> Result<(), Event> {
-    if !ports::is_nat_port(work.packet.key.destination_port_be) {
+    if !may_be_answer(&work.packet.key) {
         return Err(Event::PassIcmpError);
     }
     let found = REPLIES.get_ptr_mut(&work.packet.key).ok_or(Event::PassIcmpError)?;

@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, MapData, MapError as AyaMapError},
+    maps::{Array, HashMap, Map, MapData, MapError as AyaMapError},
     programs::{
         Iter, Program, ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode as AyaMode,
         links::{FdLink, LinkError, PinnedLink},
@@ -21,11 +21,13 @@ use aya::{
     },
 };
 use lb_common::{
+    features::Features,
     fingerprint,
     hash::Seed,
+    layout::{FlowKey, Reply},
     maps::{
-        FLOW_LINES, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM, READ_JIFFIES, SEED,
-        SLOTS, SWEEPERS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
+        FEATURES, FLOW_LINES, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM,
+        READ_JIFFIES, REPLIES, SEED, SLOTS, SWEEPERS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
     },
     ticks,
 };
@@ -120,6 +122,8 @@ pub struct Options<'a> {
     pub seed: Seed,
     /// Debug events through aya-log.
     pub packet_events: bool,
+    /// What it is loaded for; flows of an instance that is there may take more.
+    pub features: Features,
     /// The program takes the time from the map `CLOCK`: for tests.
     pub test_clock: bool,
 }
@@ -131,6 +135,7 @@ pub struct Loaded {
     directory: PathBuf,
     seed: Seed,
     ticks: Ticks,
+    features: Features,
 }
 
 /// Loads the program over the maps pinned in the directory; makes those that are not there.
@@ -142,6 +147,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
 
     let limits = options.limits;
     let slots = limits.maglev_slots;
+    let features =
+        if translates(directory) { options.features.with(Features::NAT) } else { options.features };
     let keys = fingerprint::keys(options.seed);
     let vip_lines = limits::vip_lines(limits);
     let flow_lines = limits::flow_lines(limits);
@@ -155,6 +162,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
+        .override_global(FEATURES, &features.0, true)
         .override_global(VIP_LINES, &vip_lines, true)
         .override_global(FLOW_LINES, &flow_lines, true)
         .override_global(TICK_SHIFT, &tick_shift, true)
@@ -175,7 +183,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
     let ticks = ticks_now(&mut ebpf)?;
-    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed, ticks })
+    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed, ticks, features })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -207,6 +215,14 @@ where
     ebpf.program_mut(name)
         .ok_or(ProgramError::InvalidName { name: name.to_owned() })
         .and_then(TryInto::try_into)
+}
+
+/// Has the instance flows that were translated, whose answers may still come?
+fn translates(directory: &Path) -> bool {
+    let Ok(data) = MapData::from_pin(directory.join(REPLIES)) else { return false };
+    // Of keys and values that this program does not know: it will not take them over.
+    let map: Result<HashMap<_, FlowKey, Reply>, _> = HashMap::try_from(Map::LruHashMap(data));
+    map.is_ok_and(|map| map.keys().next().is_some())
 }
 
 /// Asks the kernel for its jiffies.
@@ -256,6 +272,12 @@ pub enum Attached {
 }
 
 impl Loaded {
+    /// What the program was loaded for.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
     /// The maps.
     pub fn maps(&self) -> Result<KernelMaps, MapError> {
         KernelMaps::open(&self.directory, self.seed, self.ticks)

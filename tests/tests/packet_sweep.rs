@@ -8,6 +8,7 @@ use aya::{
 };
 use lb_common::{
     address::Address,
+    features::Features,
     hash::Seed,
     layout::{BackendRef, Flow, FlowKey, FlowLine, Hop, Pin, PinKey, Protocol, Reply, TcpState},
     maps::{FLOWS, PINS, REPLIES, SWEEP_PINS},
@@ -61,6 +62,7 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
         limits: &config.limits,
         seed,
         packet_events: false,
+        features: Features::ALL,
         test_clock: false,
     })
     .expect("loaded");

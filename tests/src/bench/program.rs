@@ -8,6 +8,7 @@ use aya::{
 };
 use lb_common::{
     event::{Event, EventKind},
+    features::Features,
     layout::{FlowKey, Pin, PinKey, Reply},
     maps,
 };
@@ -81,14 +82,29 @@ impl Bench {
     /// As [`Self::new`].
     #[must_use]
     pub fn with_a_line_of_flows() -> Self {
-        Self::with(1024, Some(2), |_| {})
+        Self::with(1024, Some(2), Features::ALL, |_| {})
+    }
+
+    /// Loaded for these features only.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn loaded_for(features: Features) -> Self {
+        Self::with(1024, None, features, |_| {})
     }
 
     fn made(entries: u32, prepare: impl FnOnce(&Path)) -> Self {
-        Self::with(entries, None, prepare)
+        Self::with(entries, None, Features::ALL, prepare)
     }
 
-    fn with(entries: u32, flows: Option<u32>, prepare: impl FnOnce(&Path)) -> Self {
+    fn with(
+        entries: u32,
+        flows: Option<u32>,
+        features: Features,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let cpus = u32::try_from(aya::util::nr_cpus().expect("CPUs counted")).expect("a few CPUs");
         let entries = entries.max(512 * cpus);
         let limits = Limits {
@@ -101,7 +117,7 @@ impl Bench {
         };
         let mount = Mount::new();
         prepare(&mount.instance());
-        let (program, clock) = load(&mount, &limits);
+        let (program, clock) = load(&mount, &limits, features);
         let mut maps = program.maps().expect("maps opened");
         maps.set_meta(&limits::meta(&limits)).expect("meta written");
         maps.set_settings(&SETTINGS).expect("settings written");
@@ -131,7 +147,7 @@ impl Bench {
     ///
     /// When the program cannot be loaded.
     pub fn reload(&mut self) {
-        let (program, clock) = load(&self.mount, &self.limits);
+        let (program, clock) = load(&self.mount, &self.limits, Features::ALL);
         self.maps = program.maps().expect("maps opened");
         self.program = program;
         self.clock = clock;
@@ -228,13 +244,14 @@ impl Bench {
     }
 }
 
-fn load(mount: &Mount, limits: &Limits) -> (Loaded, Array<MapData, u64>) {
+fn load(mount: &Mount, limits: &Limits, features: Features) -> (Loaded, Array<MapData, u64>) {
     let mut program = loader::load(&loader::Options {
         object: OBJECT,
         directory: &mount.instance(),
         limits,
         seed: SEED,
         packet_events: false,
+        features,
         test_clock: true,
     })
     .unwrap_or_else(|error| panic!("{error}"));
