@@ -91,7 +91,7 @@ events! {
     DropInternal = 23, "drop_internal", Dropped, "The kernel refused a step that cannot fail.";
 
     FlowMade = 24, "flow_made", Noted, "A flow was placed.";
-    FlowInsertFailed = 25, "flow_insert_failed", Noted, "A placed flow could not be written; its next packet follows pin and hash.";
+    FlowInsertFailed = 25, "flow_insert_failed", Noted, "A placed flow could not be written, since another CPU took the place; its next packet follows pin and hash.";
     PinMade = 26, "pin_made", Noted, "A pin was inserted.";
     PinRenewed = 27, "pin_renewed", Noted, "A void pin was made anew in place.";
     PinFollowed = 28, "pin_followed", Noted, "A new flow followed its client's pin.";
@@ -114,9 +114,10 @@ events! {
     DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
-
-    PassGroupFrame = 46, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
-    DropUdpUnsummed = 47, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
+    FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
+    SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";
+    PassGroupFrame = 48, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
+    DropUdpUnsummed = 49, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
 }
 
 #[cfg(test)]

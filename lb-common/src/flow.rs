@@ -11,7 +11,8 @@
 
 use crate::{
     header::TcpFlags,
-    layout::{Backend, BackendRef, Settings, TcpState},
+    layout::{Backend, Flow, STATES, Settings, TcpState},
+    ticks,
 };
 
 /// What a packet does with the entry found for its five-tuple.
@@ -21,8 +22,6 @@ pub enum Fate {
     Follow,
     /// The flow is over: the packet begins a new one.
     Over,
-    /// Over, and the entry is about to be deleted: leave it alone.
-    Reclaiming,
     /// Its backend is gone: the client is told by a reset.
     Reset,
 }
@@ -35,19 +34,17 @@ pub const LINGER_NS: u64 = 10_000_000_000;
 /// directions may differ by a refresh step.
 pub const REUSE_MARGIN_NS: u64 = 2_000_000_000;
 
-/// How long a flow in that state may be idle, in nanoseconds.
-#[inline(always)]
-#[must_use]
-pub const fn idle_ns(state: u8, settings: &Settings) -> u64 {
-    match TcpState::from_code(state) {
-        Some(TcpState::Established) => settings.tcp_established_ns,
-        Some(TcpState::Opening | TcpState::ClientClosing | TcpState::BackendClosing) => {
-            settings.tcp_transitory_ns
-        }
-        Some(TcpState::ClosedByBackend) => settings.tcp_time_wait_ns,
-        Some(TcpState::ClosedByClient | TcpState::Reset) | None => LINGER_NS,
-        Some(TcpState::Stateless) => settings.stateless_ns,
-    }
+/// How long flows may be idle, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTimes {
+    /// TCP, under way.
+    pub tcp_established_ns: u64,
+    /// TCP, opening or half-closed.
+    pub tcp_transitory_ns: u64,
+    /// TCP, while the backend waits in TIME-WAIT.
+    pub tcp_time_wait_ns: u64,
+    /// Not TCP.
+    pub stateless_ns: u64,
 }
 
 /// Have both ends closed it, or one reset it?
@@ -60,41 +57,75 @@ pub const fn is_closed(state: u8) -> bool {
     )
 }
 
-/// Was a packet of the flow noted recently enough?
+/// The idle times as the data path reads them, whose ticks are of `tick_ns` nanoseconds.
+#[must_use]
+pub const fn settings(times: &IdleTimes, tick_ns: u64) -> Settings {
+    // By code.
+    let idle_ns = [
+        times.tcp_transitory_ns,
+        times.tcp_established_ns,
+        times.tcp_transitory_ns,
+        times.tcp_transitory_ns,
+        LINGER_NS,
+        times.tcp_time_wait_ns,
+        LINGER_NS,
+        times.stateless_ns,
+    ];
+    let [a, b, c, d, e, f, g, h] = idle_ns;
+    let idle_ticks: [u32; STATES] = [
+        ticks::at_least(a, tick_ns),
+        ticks::at_least(b, tick_ns),
+        ticks::at_least(c, tick_ns),
+        ticks::at_least(d, tick_ns),
+        ticks::at_least(e, tick_ns),
+        ticks::at_least(f, tick_ns),
+        ticks::at_least(g, tick_ns),
+        ticks::at_least(h, tick_ns),
+    ];
+    Settings { idle_ns, idle_ticks }
+}
+
+/// Was a packet of the flow noted recently enough, `now` in ticks?
 #[inline(always)]
 #[must_use]
-pub const fn in_time(state: u8, last_seen_ns: u64, settings: &Settings, now_ns: u64) -> bool {
-    now_ns.saturating_sub(last_seen_ns) < idle_ns(state, settings)
+pub fn in_time(flow: &Flow, settings: &Settings, now: u32) -> bool {
+    ticks::since(flow.seen, now) < settings.idle_ticks(flow.state)
 }
 
 /// What a client's packet does with the entry found: `tcp` holds its flags, `None` for UDP.
 #[inline(always)]
 #[must_use]
-pub const fn judge(
-    entry: (u8, u64, BackendRef),
+pub fn judge(
+    flow: &Flow,
     tcp: Option<TcpFlags>,
     backend: &Backend,
     settings: &Settings,
-    reclaim_before_ns: u64,
-    now_ns: u64,
+    now: u32,
 ) -> Fate {
-    let (state, last_seen_ns, placed) = entry;
-    let over = if last_seen_ns < reclaim_before_ns { Fate::Reclaiming } else { Fate::Over };
-    if !in_time(state, last_seen_ns, settings, now_ns) {
-        return over;
+    if !in_time(flow, settings, now) {
+        return Fate::Over;
     }
+    let served = backend.honours_flow(flow.placed(backend.generation));
     match tcp {
         Some(flags) if flags.is_opening() => {
-            if backend.honours_flow(placed) && !may_reopen(state) {
+            if served && !may_reopen(flow.state) {
                 Fate::Follow
             } else {
                 Fate::Over
             }
         }
-        _ if backend.honours_flow(placed) => Fate::Follow,
+        _ if served => Fate::Follow,
         Some(_) => Fate::Reset,
         None => Fate::Over,
     }
+}
+
+/// Does a client's packet show that the client is real, once a flow has an entry? A SYN can be
+/// forged; its answer does not reach who forges it (P12).
+#[inline(always)]
+#[must_use]
+pub fn proves_client(tcp: Option<TcpFlags>) -> bool {
+    !tcp.is_some_and(TcpFlags::is_opening)
 }
 
 const fn may_reopen(state: u8) -> bool {
@@ -151,17 +182,19 @@ pub const fn next_state(state: u8, flags: TcpFlags, from: Side) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::layout::BackendState;
 
     const S: u64 = 1_000_000_000;
-    const SETTINGS: Settings = Settings {
+    pub(crate) const TIMES: IdleTimes = IdleTimes {
         tcp_established_ns: 7440 * S,
         tcp_transitory_ns: 240 * S,
         tcp_time_wait_ns: 60 * S,
         stateless_ns: 300 * S,
     };
+    // A tick a second.
+    const SETTINGS: Settings = settings(&TIMES, S);
     const SYN: TcpFlags = TcpFlags(2);
     const ACK: TcpFlags = TcpFlags(16);
     const FIN: TcpFlags = TcpFlags(17);
@@ -171,21 +204,26 @@ mod tests {
         Backend { state: state.code(), generation: 1, flows_since: 1, ..Backend::default() }
     }
 
+    fn flow(state: TcpState, seen: u32) -> Flow {
+        let (backend, generation, state) = (1, 1, state.code());
+        Flow { backend, generation, seen, state, pin_owed: false, source: 0, port_be: 0 }
+    }
+
     #[test]
     fn idle_time_is_judged_at_the_boundary() {
-        let check = |state: TcpState, idle: u64| {
-            let code = state.code();
-            assert!(in_time(code, S, &SETTINGS, S + idle - 1), "{state:?}");
-            assert!(!in_time(code, S, &SETTINGS, S + idle), "{state:?}");
+        let check = |state: TcpState, idle: u32| {
+            assert!(in_time(&flow(state, 9), &SETTINGS, 9 + idle - 1), "{state:?}");
+            assert!(!in_time(&flow(state, 9), &SETTINGS, 9 + idle), "{state:?}");
+            assert_eq!(SETTINGS.idle_ns(state.code()), u64::from(idle) * S);
         };
-        check(TcpState::Opening, 240 * S);
-        check(TcpState::Established, 7440 * S);
-        check(TcpState::ClientClosing, 240 * S);
-        check(TcpState::BackendClosing, 240 * S);
-        check(TcpState::ClosedByClient, 10 * S);
-        check(TcpState::ClosedByBackend, 60 * S);
-        check(TcpState::Reset, 10 * S);
-        check(TcpState::Stateless, 300 * S);
+        check(TcpState::Opening, 240);
+        check(TcpState::Established, 7440);
+        check(TcpState::ClientClosing, 240);
+        check(TcpState::BackendClosing, 240);
+        check(TcpState::ClosedByClient, 10);
+        check(TcpState::ClosedByBackend, 60);
+        check(TcpState::Reset, 10);
+        check(TcpState::Stateless, 300);
     }
 
     #[test]
@@ -193,8 +231,7 @@ mod tests {
         use BackendState::{Down, Draining, Evacuating, Ready};
         use TcpState::{ClientClosing, ClosedByBackend, Established, Opening, Reset, Stateless};
         let check = |state: TcpState, flags: Option<TcpFlags>, backend_state, want| {
-            let entry = (state.code(), S, BackendRef::new(1, 1));
-            let got = judge(entry, flags, &backend(backend_state), &SETTINGS, 0, 2 * S);
+            let got = judge(&flow(state, 1), flags, &backend(backend_state), &SETTINGS, 2);
             assert_eq!(got, want, "{state:?} {flags:?} {backend_state:?}");
         };
         for alive in [Ready, Draining, Evacuating] {
@@ -210,15 +247,6 @@ mod tests {
         check(Established, Some(ACK), Down, Fate::Reset);
         check(Established, Some(SYN), Down, Fate::Over);
         check(Stateless, None, Down, Fate::Over);
-    }
-
-    #[test]
-    fn an_entry_being_reclaimed_is_left_alone() {
-        let entry = (TcpState::Stateless.code(), S, BackendRef::new(1, 1));
-        let reclaim = 2 * S;
-        let at = |now| judge(entry, None, &backend(BackendState::Ready), &SETTINGS, reclaim, now);
-        assert_eq!(at(300 * S), Fate::Follow);
-        assert_eq!(at(301 * S), Fate::Reclaiming);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";
@@ -22,7 +22,7 @@ pub const RUNNING: &str = "RUNNING";
 pub const BACKENDS: &str = "BACKENDS";
 /// [`crate::layout::PinKey`] to [`crate::layout::Pin`].
 pub const PINS: &str = "PINS";
-/// [`crate::layout::FlowKey`] to [`crate::layout::Flow`].
+/// Array of [`crate::layout::FlowLine`].
 pub const FLOWS: &str = "FLOWS";
 /// [`crate::layout::FlowKey`] to [`crate::layout::Reply`].
 pub const REPLIES: &str = "REPLIES";
@@ -46,6 +46,8 @@ pub const SWEEP: &str = "SWEEP";
 pub const SWEEP_SCOPES: &str = "SWEEP_SCOPES";
 /// Array of [`crate::layout::Lives`], by backend.
 pub const SWEEP_LIVES: &str = "SWEEP_LIVES";
+/// Array of one word: what [`READ_JIFFIES`] has read.
+pub const JIFFIES: &str = "JIFFIES";
 /// Array of one word: the time that the program takes for now when [`TEST_CLOCK`] is set.
 pub const CLOCK: &str = "CLOCK";
 
@@ -78,21 +80,26 @@ pub const PERSISTENT: [&str; 21] = [
 pub const SEED: &str = "SEED";
 /// Read-only global, [`crate::fingerprint::KEYS`] of `u64`: what follows from the seed there.
 pub const KEYS: &str = "KEYS";
+/// Read-only global, `u32`: see [`crate::features::Features`].
+pub const FEATURES: &str = "FEATURES";
 /// Read-only global, `u32`: lines of [`VIP_INDEX`].
 pub const VIP_LINES: &str = "VIP_LINES";
+/// Read-only global, `u32`: lines of [`FLOWS`].
+pub const FLOW_LINES: &str = "FLOW_LINES";
+/// Read-only global, `u32`: how many times a jiffy is doubled for a tick; see [`crate::ticks`].
+pub const TICK_SHIFT: &str = "TICK_SHIFT";
 /// Read-only global, `u32`: slots of a Maglev table.
 pub const SLOTS: &str = "SLOTS";
 /// Read-only global, `u8`: 1 makes the program read its time from [`CLOCK`], for tests.
 pub const TEST_CLOCK: &str = "TEST_CLOCK";
 /// The program.
 pub const PROGRAM: &str = "holdfast";
+/// Reads the kernel's jiffies into [`JIFFIES`].
+pub const READ_JIFFIES: &str = "read_jiffies";
 /// The programs of the sweeper, each pinned under its name as an iterator of its map.
-pub const SWEEPERS: [(&str, &str); 3] =
-    [(SWEEP_PINS, PINS), (SWEEP_FLOWS, FLOWS), (SWEEP_REPLIES, REPLIES)];
+pub const SWEEPERS: [(&str, &str); 2] = [(SWEEP_PINS, PINS), (SWEEP_REPLIES, REPLIES)];
 /// Sweeps [`PINS`].
 pub const SWEEP_PINS: &str = "sweep_pins";
-/// Sweeps [`FLOWS`].
-pub const SWEEP_FLOWS: &str = "sweep_flows";
 /// Sweeps [`REPLIES`].
 pub const SWEEP_REPLIES: &str = "sweep_replies";
 

@@ -4,7 +4,7 @@
 //! it had.
 
 use crate::{
-    flow::{REUSE_MARGIN_NS, idle_ns},
+    flow::REUSE_MARGIN_NS,
     layout::{FlowKey, NAT_SOURCES, Reply, Settings},
 };
 
@@ -37,14 +37,32 @@ pub const fn port_be(flow_hash: u64, attempt: u32) -> u16 {
     ((offset as u16).wrapping_add(FIRST_PORT)).to_be()
 }
 
-/// Which of a backend's `count` NAT sources (1 to [`NAT_SOURCES`]) a flow with this hash uses.
+/// Which of a backend's NAT sources, those with a bit in `mask`, a flow with this hash uses; `None`:
+/// there are none.
 #[inline(always)]
 #[must_use]
-pub const fn source_index(flow_hash: u64, count: u32) -> usize {
-    // The mask changes nothing for a count in range; the verifier needs it as a proof.
-    let scaled = (flow_hash & 0xffff).wrapping_mul(count as u64) >> 16;
-    (scaled as usize) & (NAT_SOURCES - 1)
+pub const fn source_index(flow_hash: u64, mask: u32) -> Option<usize> {
+    let mask = mask & SOURCES;
+    let count = (mask & 1)
+        .wrapping_add(mask >> 1 & 1)
+        .wrapping_add(mask >> 2 & 1)
+        .wrapping_add(mask >> 3 & 1);
+    let mut left = (flow_hash & 0xffff).wrapping_mul(count as u64) >> 16;
+    let mut index = 0;
+    while index < NAT_SOURCES {
+        if mask >> index & 1 != 0 {
+            if left == 0 {
+                return Some(index);
+            }
+            left = left.wrapping_sub(1);
+        }
+        index = index.wrapping_add(1);
+    }
+    None
 }
+
+/// Bits of all sources.
+const SOURCES: u32 = (1 << NAT_SOURCES) - 1;
 
 /// What a flow may do with a port that has an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +86,7 @@ pub fn claim(
     now_ns: u64,
 ) -> Claim {
     let idle = now_ns.saturating_sub(reply.last_seen_ns);
-    let over = idle >= idle_ns(reply.state, settings).saturating_add(REUSE_MARGIN_NS);
+    let over = idle >= settings.idle_ns(reply.state).saturating_add(REUSE_MARGIN_NS);
     if over && reply.last_seen_ns < reclaim_before_ns {
         Claim::Taken
     } else if reply.client == *client {
@@ -107,23 +125,21 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_in_range() {
-        assert_eq!(source_index(u64::MAX, 0), 0);
-        for count in 1..=4 {
-            for hash in 0..100 {
-                assert!(source_index(hash, count) < count as usize);
+    fn sources_are_those_of_the_mask() {
+        assert_eq!(source_index(7, 0), None);
+        assert_eq!(source_index(7, 0xfff0), None);
+        for mask in 1..16_u32 {
+            let mut used = 0;
+            for hash in (0..=0xffff).step_by(0x555) {
+                used |= 1 << source_index(hash, mask).expect("one");
             }
+            assert_eq!(used, mask);
         }
     }
 
     #[test]
     fn who_may_have_a_port() {
-        let settings = Settings {
-            tcp_established_ns: 7440 * S,
-            tcp_transitory_ns: 240 * S,
-            tcp_time_wait_ns: 60 * S,
-            stateless_ns: 300 * S,
-        };
+        let settings = crate::flow::settings(&crate::flow::tests::TIMES, S);
         let client = |port: u16| FlowKey {
             source: Address::from_v4([192, 0, 2, 1]),
             destination: Address::from_v4([203, 0, 113, 1]),

@@ -1,6 +1,9 @@
 //! Is a pin still honoured, and does a packet refresh it? (P3, P4, P5, P7, P9, P10)
 
-use crate::layout::{Backend, BackendRef, Pin, Refresh, Vip};
+use crate::{
+    layout::{Backend, BackendRef, Pin, Refresh, Vip},
+    ticks,
+};
 
 /// What a new flow may do with its client's pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,13 @@ pub const fn refresh_step_ns(timeout_ns: u64) -> u64 {
     if quarter < SECOND { quarter } else { SECOND }
 }
 
+/// The same for a flow's entry, in [`crate::ticks`], of which each is as long as the shortest at
+/// least.
+#[must_use]
+pub const fn refresh_ticks(refresh_ns: u64) -> u32 {
+    ticks::at_least(refresh_ns, ticks::SHORTEST_NS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,8 +108,9 @@ mod tests {
             listener: 1,
             pool: 1,
             scope: 1,
+            refresh_ticks: refresh_ticks(refresh_step_ns(timeout_ns)),
             refresh: refresh.code(),
-            pad: [0; 3],
+            pad: [0; 7],
         }
     }
 

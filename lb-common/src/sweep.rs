@@ -4,14 +4,13 @@
 //! that leave such entries alone.
 //!
 //! Invalid for good are: a pin that is out of time, whose scope no VIP has, or whose backend is
-//! in a later life; a flow that is out of time; a reply whose port could be taken over. A pin of
-//! a backend that is only evacuating stays: it holds again when the operator calls it back. A
-//! flow in time whose backend is gone stays too: its next packet is to be answered with a reset,
-//! and a SYN on it takes its entry over in place, mark or no mark.
+//! in a later life; a reply whose port could be taken over. A pin of a backend that is only
+//! evacuating stays: it holds again when the operator calls it back. Flows are not deleted, only
+//! counted.
 
 use crate::{
     flow::{self, REUSE_MARGIN_NS},
-    layout::{Flow, Lives, Pin, Reply, ScopeTimes, SweepRules},
+    layout::{Flow, Lives, Pin, Reply, ScopeTimes, Settings, SweepRules},
     pin,
 };
 
@@ -67,22 +66,17 @@ pub const fn pin(
     }
 }
 
-/// A flow; `lives` are its backend's. It counts for the backend while it is open, in time and
-/// served.
-#[inline(always)]
+/// A flow at `now`, in ticks; `lives` are its backend's. It counts for the backend while it is
+/// open, in time and served. One that is over stays where it is until another flow needs the place.
 #[must_use]
-pub const fn flow(rules: &SweepRules, flow: &Flow, lives: Lives) -> Verdict {
-    let in_time = flow::in_time(flow.state, flow.last_seen_ns, &rules.settings, rules.now_ns);
-    let generation = flow.backend.generation();
-    if !in_time && flow.last_seen_ns < rules.before_ns {
-        Verdict::Dead
-    } else if in_time
-        && !flow::is_closed(flow.state)
-        && lives.generation != 0
-        && generation >= lives.flows_since
-        && generation <= lives.generation
-    {
-        Verdict::Held(flow.backend.id())
+pub fn flow(settings: &Settings, flow: &Flow, lives: Lives, now: u32) -> Verdict {
+    if !flow::in_time(flow, settings, now) {
+        return Verdict::Dead;
+    }
+    let placed = flow.placed(lives.generation);
+    let open = !flow::is_closed(flow.state);
+    if open && lives.generation != 0 && placed.generation() >= lives.flows_since {
+        Verdict::Held(flow.backend)
     } else {
         Verdict::Held(0)
     }
@@ -91,9 +85,9 @@ pub const fn flow(rules: &SweepRules, flow: &Flow, lives: Lives) -> Verdict {
 /// A reply; as [`crate::nat::claim`] says when a port may be taken over.
 #[inline(always)]
 #[must_use]
-pub const fn reply(rules: &SweepRules, reply: &Reply) -> Verdict {
+pub fn reply(rules: &SweepRules, reply: &Reply) -> Verdict {
     let idle = rules.now_ns.saturating_sub(reply.last_seen_ns);
-    let over = flow::idle_ns(reply.state, &rules.settings).saturating_add(REUSE_MARGIN_NS);
+    let over = rules.settings.idle_ns(reply.state).saturating_add(REUSE_MARGIN_NS);
     if reply.last_seen_ns < rules.before_ns && idle >= over {
         Verdict::Dead
     } else {
@@ -105,7 +99,7 @@ pub const fn reply(rules: &SweepRules, reply: &Reply) -> Verdict {
 mod tests {
     use super::*;
     use crate::{
-        layout::{BackendRef, Settings, TcpState},
+        layout::{BackendRef, TcpState},
         pin::Standing,
     };
 
@@ -114,12 +108,15 @@ mod tests {
     const RULES: SweepRules = SweepRules {
         now_ns: NOW,
         before_ns: 95 * S,
-        settings: Settings {
-            tcp_established_ns: 50 * S,
-            tcp_transitory_ns: 40 * S,
-            tcp_time_wait_ns: 30 * S,
-            stateless_ns: 20 * S,
-        },
+        settings: flow::settings(
+            &flow::IdleTimes {
+                tcp_established_ns: 50 * S,
+                tcp_transitory_ns: 40 * S,
+                tcp_time_wait_ns: 30 * S,
+                stateless_ns: 20 * S,
+            },
+            S,
+        ),
     };
 
     #[test]
@@ -165,8 +162,9 @@ mod tests {
             listener: 1,
             pool: 1,
             scope: 1,
+            refresh_ticks: 16,
             refresh: Refresh::Activity.code(),
-            pad: [0; 3],
+            pad: [0; 7],
         };
         let times = ScopeTimes { timeout_ns: vip.timeout_ns, max_lifetime_ns: vip.max_lifetime_ns };
         let mut dead = 0;
@@ -193,38 +191,41 @@ mod tests {
 
     #[test]
     fn flows_and_replies() {
-        let backend = BackendRef::new(3, 4);
-        let check = |state: TcpState, seen, (generation, flows_since), want, want_reply| {
+        let check = |state: TcpState, seen: u32, (generation, flows_since), want, want_reply| {
+            let (backend, state_code) = (3, state.code());
             let entry = Flow {
                 backend,
-                last_seen_ns: seen,
-                state: state.code(),
-                ..bytemuck::Zeroable::zeroed()
+                generation: 4,
+                seen,
+                state: state_code,
+                pin_owed: false,
+                source: 0,
+                port_be: 0,
             };
             let lives = Lives { generation, flows_since };
-            assert_eq!(flow(&RULES, &entry, lives), want, "{state:?} {seen}");
+            let got = flow(&RULES.settings, &entry, lives, 100);
+            assert_eq!(got, want, "{state:?} {seen}");
             let entry = Reply {
-                backend,
-                last_seen_ns: seen,
-                state: state.code(),
+                backend: BackendRef::new(3, 4),
+                last_seen_ns: u64::from(seen) * S,
+                state: state_code,
                 ..bytemuck::Zeroable::zeroed()
             };
             assert_eq!(reply(&RULES, &entry), want_reply, "{state:?} {seen}");
         };
         let (dead, held) = (Verdict::Dead, Verdict::Held(0));
-        check(TcpState::Established, 50 * S + 1, (4, 4), Verdict::Held(3), held);
-        check(TcpState::Established, 50 * S, (4, 4), dead, held);
-        check(TcpState::Established, 48 * S + 1, (4, 4), dead, held);
-        check(TcpState::Established, 48 * S, (4, 4), dead, dead);
-        check(TcpState::Stateless, 80 * S, (4, 4), dead, held);
-        check(TcpState::Established, 51 * S, (6, 4), Verdict::Held(3), held);
-        check(TcpState::Established, 51 * S, (6, 5), held, held);
-        check(TcpState::Established, 51 * S, (3, 1), held, held);
-        check(TcpState::Established, 51 * S, (0, 0), held, held);
+        check(TcpState::Established, 51, (4, 4), Verdict::Held(3), held);
+        check(TcpState::Established, 50, (4, 4), dead, held);
+        check(TcpState::Established, 49, (4, 4), dead, held);
+        check(TcpState::Established, 48, (4, 4), dead, dead);
+        check(TcpState::Stateless, 80, (4, 4), dead, held);
+        check(TcpState::Established, 51, (6, 4), Verdict::Held(3), held);
+        check(TcpState::Established, 51, (6, 5), held, held);
+        check(TcpState::Established, 51, (0, 0), held, held);
         // Remembered, but nobody's to wait for.
-        check(TcpState::BackendClosing, 96 * S, (4, 4), Verdict::Held(3), held);
+        check(TcpState::BackendClosing, 96, (4, 4), Verdict::Held(3), held);
         for closed in [TcpState::ClosedByClient, TcpState::ClosedByBackend, TcpState::Reset] {
-            check(closed, 96 * S, (4, 4), held, held);
+            check(closed, 96, (4, 4), held, held);
         }
     }
 }

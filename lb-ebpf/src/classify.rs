@@ -17,6 +17,12 @@ use crate::maps::{KEYS, OWN, VIP_INDEX, VIP_LINES, VIPS};
 pub(crate) fn vip(packet: &FlowKey) -> Option<&'static Vip> {
     let destination =
         Destination::new(packet.destination, packet.destination_port_be, packet.protocol, key);
+    found_by(destination, packet)
+}
+
+/// The same, of the destination's sums.
+#[inline(always)]
+pub(crate) fn found_by(destination: Destination, packet: &FlowKey) -> Option<&'static Vip> {
     let row = VIPS.get(row(destination.fingerprint()))?;
     let same = row.key.address == packet.destination
         && row.key.port_be == packet.destination_port_be

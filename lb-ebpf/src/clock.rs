@@ -1,8 +1,14 @@
 //! The time that packets are judged by.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_common::ticks;
 
-use crate::maps::{CLOCK, TEST_CLOCK};
+use crate::maps::{CLOCK, JIFFIES, TEST_CLOCK, TICK_SHIFT};
 
 /// Monotonic clock as of the last tick, nanoseconds.
 #[inline(always)]
@@ -12,4 +18,29 @@ pub(crate) fn now_ns() -> u64 {
     }
     // SAFETY: the helper takes nothing and returns a number.
     unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// The time that flows are judged by, as their entries hold it.
+#[inline(always)]
+pub(crate) fn ticks() -> u32 {
+    if TEST_CLOCK.load() != 0 {
+        return ticks::short(now_ns() / ticks::TEST_NS);
+    }
+    ticks::short(jiffies() >> TICK_SHIFT.load())
+}
+
+#[inline(always)]
+fn jiffies() -> u64 {
+    // SAFETY: the helper takes nothing and returns a number.
+    unsafe { bpf_jiffies64() }
+}
+
+/// Tells the agent what the kernel's jiffies are; run by it, attached nowhere.
+#[xdp]
+fn read_jiffies(_ctx: XdpContext) -> u32 {
+    if let Some(told) = JIFFIES.get_ptr_mut(0) {
+        // SAFETY: the map's one word; the agent reads it after the run.
+        unsafe { *told = jiffies() };
+    }
+    xdp_action::XDP_PASS
 }

@@ -23,6 +23,26 @@ pub(crate) fn event(listener: u32, event: Event) {
     }
 }
 
+/// Counts a packet of a flow under way that is forwarded, and its bytes.
+#[inline(always)]
+pub(crate) fn forwarded(listener: u32, backend: u32, bytes: u64) {
+    if let Some(row) = LISTENER_STATS.get_ptr_mut(listener) {
+        // SAFETY: the row is this CPU's own, and nothing interrupts the program on it.
+        let row = unsafe { &mut *row };
+        let [forwarded, ..] = &mut row.events;
+        *forwarded += 1;
+        row.bytes_in += bytes;
+    }
+    if let Some(row) = BACKEND_STATS.get_ptr_mut(backend) {
+        // SAFETY: the same.
+        let row = unsafe { &mut *row };
+        row.packets_in += 1;
+        row.bytes_in += bytes;
+    }
+}
+
+const _: () = assert!(Event::Forwarded as usize == 0);
+
 /// Counts the bytes of a packet that is sent, from its Ethernet header on, for its listener and
 /// its backend.
 #[inline(always)]

@@ -1,22 +1,24 @@
 //! Stage 3: the flow under way, or a new one.
 
-use core::ptr::{addr_of_mut, null_mut, write_volatile};
-
-use aya_ebpf::{bindings::BPF_NOEXIST, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use lb_common::{
     address::Address,
     event::Event,
+    features::Features,
     flow::{self, Fate, Side},
     fragment,
     header::{self, TcpFlags},
-    layout::{Backend, Flow, Forward, Settings, Vip},
+    layout::{Backend, Flow, FlowKey, Forward, Scheduler, Settings, Vip},
     pin::Touch,
+    ticks,
 };
 
 use crate::{
     classify, clock, count, encap,
-    maps::{BACKENDS, FLOWS, POOLS, RECLAIM, SETTINGS},
+    features::have,
+    lines,
+    maps::{BACKENDS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
     pin, reset,
@@ -28,16 +30,20 @@ pub(crate) struct Judging<'a> {
     pub(crate) vip: &'a Vip,
     pub(crate) settings: &'a Settings,
     pub(crate) reclaim_before_ns: u64,
+    /// For pins and answers.
     pub(crate) now_ns: u64,
+    /// For flows.
+    pub(crate) ticks: u32,
 }
 
 impl<'a> Judging<'a> {
     /// Not a `Result`: it would share memory between an event and a pointer, of which the verifier
     /// lets no part be stored.
     #[inline(always)]
-    pub(crate) fn new(vip: &'a Vip, now_ns: u64) -> Option<Self> {
+    pub(crate) fn new(vip: &'a Vip) -> Option<Self> {
         let (settings, reclaim) = (SETTINGS.get(0)?, RECLAIM.get(0)?);
-        Some(Self { vip, settings, reclaim_before_ns: reclaim.before_ns, now_ns })
+        let (now_ns, ticks) = (clock::now_ns(), clock::ticks());
+        Some(Self { vip, settings, reclaim_before_ns: reclaim.before_ns, now_ns, ticks })
     }
 }
 
@@ -47,28 +53,17 @@ impl<'a> Judging<'a> {
 pub(crate) fn to_backend(ctx: &XdpContext, work: &mut Work, vip: &Vip) -> Result<Event, Event> {
     work.listener = vip.listener;
     check(&work.packet)?;
-    let Some(judging) = Judging::new(vip, clock::now_ns()) else { return Err(Event::DropInternal) };
-    let Some(found) = FLOWS.get_ptr_mut(&work.packet.key) else {
-        return place(ctx, &judging, null_mut(), false);
-    };
-    // SAFETY: a pointer from a map look-up is valid for the program's run; another CPU may write
-    // the entry meanwhile, each field as one word.
-    let (state, last_seen_ns, placed) =
-        unsafe { ((*found).state, (*found).last_seen_ns, (*found).backend) };
-    let backend = BACKENDS.get(placed.id()).ok_or(Event::DropInternal)?;
-    let fate = flow::judge(
-        (state, last_seen_ns, placed),
-        work.packet.tcp,
-        backend,
-        judging.settings,
-        judging.reclaim_before_ns,
-        judging.now_ns,
-    );
-    match fate {
-        Fate::Follow => follow(ctx, work, &judging, found, backend),
+    let Some(judging) = Judging::new(vip) else { return Err(Event::DropInternal) };
+    if !lines::find(&work.packet.key) {
+        return place(ctx, &judging, false);
+    }
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
+    let known = Flow::unpack(work.found.entry);
+    let backend = BACKENDS.get(known.backend).ok_or(Event::DropInternal)?;
+    match flow::judge(&known, work.packet.tcp, backend, judging.settings, judging.ticks) {
+        Fate::Follow => follow(ctx, &judging, backend),
         Fate::Reset => reset::answer(ctx, &work.packet),
-        Fate::Over => place(ctx, &judging, found, false),
-        Fate::Reclaiming => place(ctx, &judging, null_mut(), true),
+        Fate::Over => place(ctx, &judging, true),
     }
 }
 
@@ -92,31 +87,41 @@ pub(crate) fn check(packet: &Packet) -> Result<(), Event> {
     if packet.hops_left <= 1 { Err(Event::DropTtlExceeded) } else { Ok(()) }
 }
 
+/// Goes with the flow in [`Work::found`].
 #[inline(always)]
-fn follow(
-    ctx: &XdpContext,
-    work: &mut Work,
-    judging: &Judging<'_>,
-    found: *mut Flow,
-    backend: &Backend,
-) -> Result<Event, Event> {
-    // SAFETY: as in `to_backend`.
-    let known = unsafe { &*found.cast_const() };
+fn follow(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> Result<Event, Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    let known = Flow::unpack(work.found.entry);
     let state = match work.packet.tcp {
         Some(flags) => flow::next_state(known.state, flags, Side::Client),
         None => known.state,
     };
-    let age_ns = judging.now_ns.saturating_sub(known.last_seen_ns);
-    work.backend = known.backend;
+    let age = ticks::since(known.seen, judging.ticks);
+    work.backend = known.placed(backend.generation);
     work.new_flow = 0;
-    way_to(work, backend, known.nat_address, known.nat_port_be)?;
-    if state != known.state || age_ns >= judging.vip.refresh_ns {
+    load(work, &known, backend)?;
+    way(backend)?;
+    let proves = known.pin_owed && flow::proves_client(work.packet.tcp);
+    if state != known.state || age >= judging.vip.refresh_ticks || proves {
         work.state = state;
-        if !note(ctx, judging, found, backend) {
-            return move_port(ctx, judging, found, backend);
+        if !note(ctx, judging, backend) {
+            return move_port(ctx, judging, backend);
         }
     }
     Ok(Event::Forwarded)
+}
+
+/// The source of a flow that is translated, or none.
+#[inline(always)]
+fn load(work: &mut Work, known: &Flow, backend: &Backend) -> Result<(), Event> {
+    work.nat_port_be = known.port_be;
+    work.nat_source = known.source;
+    work.nat_address = if known.port_be == 0 {
+        FlowKey::NO_ADDRESS
+    } else {
+        nat::source(backend, known.source).ok_or(Event::DropInternal)?
+    };
+    Ok(())
 }
 
 /// Writes down that a packet of the flow came: when its state changed, else at most once a
@@ -126,50 +131,35 @@ fn follow(
 /// A BPF function of its own, as all that an established flow's packet seldom needs: each has its
 /// own share of the 512 bytes of stack.
 #[inline(never)]
-fn note(ctx: &XdpContext, judging: &Judging<'_>, found: *mut Flow, backend: &Backend) -> bool {
+fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> bool {
     let Some(work) = work() else { return true };
-    // SAFETY: as in `to_backend`.
-    let (owed, nat_address, nat_port_be) =
-        unsafe { ((*found).pin_owed != 0, (*found).nat_address, (*found).nat_port_be) };
-    work.flow.nat_address = nat_address;
     work.client = work.packet.key.source;
-    let owed = pin::touch(work, judging, Touch::Activity, owed);
-    work.pin_owed = u8::from(owed);
-    // SAFETY: as in `to_backend`.
-    unsafe {
-        write_volatile(addr_of_mut!((*found).last_seen_ns), judging.now_ns);
-        write_volatile(addr_of_mut!((*found).state), work.state);
-        write_volatile(addr_of_mut!((*found).pin_owed), work.pin_owed);
-    }
-    nat_port_be == 0 || nat::note(ctx, judging, backend, nat_port_be)
+    let known = Flow::unpack(work.found.entry);
+    let proves = flow::proves_client(work.packet.tcp);
+    let still_owed = pin::touch(work, judging, Touch::Activity, known.pin_owed && proves);
+    let pin_owed = if proves { still_owed } else { known.pin_owed };
+    let next = Flow { seen: judging.ticks, state: work.state, pin_owed, ..known };
+    lines::change(work.found.place, work.found.entry.life, next.life());
+    !have(Features::NAT)
+        || work.nat_port_be == 0
+        || nat::note(ctx, judging, backend, work.nat_port_be)
 }
 
 /// Gives a flow whose source port went to another one, after its entry for answers was evicted, a
 /// port of its own again. It stays on its backend (P6), which knows a TCP connection from there
 /// no more and resets it: better than answers to another client.
 #[inline(never)]
-fn move_port(
-    ctx: &XdpContext,
-    judging: &Judging<'_>,
-    found: *mut Flow,
-    backend: &Backend,
-) -> Result<Event, Event> {
+fn move_port(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> Result<Event, Event> {
     nat::take(ctx, judging, backend)?;
-    write(judging, found, false)?;
+    write(judging, true)?;
     way(backend)?;
     Ok(Event::Forwarded)
 }
 
 /// Places a new flow: pin, else hash; then a source port where the mode needs one. Nothing is
-/// written before all of that was found. `renewed` is the entry to write over, null for none;
-/// `reclaiming`: there is one that is to be left alone.
+/// written before all of that was found. `renews`: over its own entry, in [`Work::found`].
 #[inline(never)]
-fn place(
-    ctx: &XdpContext,
-    judging: &Judging<'_>,
-    renewed: *mut Flow,
-    reclaiming: bool,
-) -> Result<Event, Event> {
+fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     if classify::is_own(&work.packet.key.source) {
         return Err(Event::DropBadSource);
@@ -180,13 +170,21 @@ fn place(
     let work = crate::work::work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
     let pool = POOLS.get(judging.vip.pool).ok_or(Event::DropInternal)?;
-    work.flow.nat_address = Address { words_be: [0; 4] };
-    work.flow.nat_port_be = 0;
+    work.nat_address = FlowKey::NO_ADDRESS;
+    work.nat_port_be = 0;
+    work.nat_source = 0;
     work.new_flow = 0;
     way(backend)?;
-    let nat = pool.forward == Forward::Nat.code();
+    let nat = have(Features::NAT) && pool.forward == Forward::Nat.code();
     if work.packet.tcp.is_some_and(TcpFlags::rst) {
         return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
+    }
+    let by_hash = !nat && pool.scheduler == Scheduler::Maglev.code();
+    if by_hash && !renews && work.packet.tcp.is_some_and(TcpFlags::is_opening) {
+        // The next packet finds its way as this one did (P12).
+        count::event(judging.vip.listener, chosen);
+        count::event(judging.vip.listener, Event::SynSent);
+        return Ok(Event::Forwarded);
     }
     work.state = flow::first_state(work.packet.tcp);
     work.new_flow = 1;
@@ -196,60 +194,64 @@ fn place(
     }
     count::event(judging.vip.listener, chosen);
     let work = crate::work::work().ok_or(Event::DropInternal)?;
-    work.pin_owed = u8::from(pin::touch(work, judging, Touch::NewFlow, true));
-    write(judging, renewed, reclaiming)?;
+    let _not_yet = pin::touch(work, judging, Touch::NewFlow, false);
+    work.pin_owed = 1;
+    write(judging, renews)?;
     debug!(ctx, "flow placed: backend {}", work.backend.id());
     Ok(Event::Forwarded)
 }
 
-/// Writes the entry of a new flow.
+/// Writes the entry of a new flow, over its own of before or in another place.
 #[inline(always)]
-fn write(judging: &Judging<'_>, renewed: *mut Flow, reclaiming: bool) -> Result<(), Event> {
+fn write(judging: &Judging<'_>, renews: bool) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
-    work.flow.backend = work.backend;
-    work.flow.last_seen_ns = judging.now_ns;
-    work.flow.state = work.state;
-    work.flow.pin_owed = work.pin_owed;
-    work.flow.pad = 0;
-    let event = if reclaiming {
-        Event::FlowInsertFailed
-    } else if !renewed.is_null() {
-        // SAFETY: as in `to_backend`. Not one word, so another CPU could read a mixture: but a
-        // network card brings all packets of a five-tuple to one CPU.
-        unsafe { renewed.write(work.flow) };
-        Event::FlowRenewed
+    let flow = Flow {
+        backend: work.backend.id(),
+        generation: work.backend.generation(),
+        seen: judging.ticks,
+        state: work.state,
+        pin_owed: work.pin_owed != 0,
+        source: work.nat_source,
+        port_be: work.nat_port_be,
+    };
+    let event = if renews {
+        lines::renew(&flow)
     } else {
-        match FLOWS.insert(&work.packet.key, &work.flow, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Event::FlowMade,
-            Err(_) => Event::FlowInsertFailed,
-        }
+        lines::insert(&flow, judging.settings, judging.ticks)
     };
     count::event(judging.vip.listener, event);
     Ok(())
 }
 
-/// Where the flow of that packet is, if it is under way; nothing is noted.
+/// Finds the flow of the packet, if it is under way; nothing is noted. Its backend is
+/// [`Work::backend`] then, its source where it is translated in [`Work`] too.
 #[inline(always)]
-pub(crate) fn known(work: &Work, judging: &Judging<'_>) -> Option<Flow> {
-    let found = FLOWS.get_ptr_mut(&work.packet.key)?;
-    // SAFETY: as in `to_backend`.
-    let known = unsafe { found.read() };
-    let alive = flow::in_time(known.state, known.last_seen_ns, judging.settings, judging.now_ns);
-    let backend = BACKENDS.get(known.backend.id())?;
-    if alive && backend.honours_flow(known.backend) { Some(known) } else { None }
+pub(crate) fn known(judging: &Judging<'_>) -> bool {
+    let Some(work) = work() else { return false };
+    if !lines::find(&work.packet.key) {
+        return false;
+    }
+    let Some(work) = crate::work::work() else { return false };
+    let known = Flow::unpack(work.found.entry);
+    let Some(backend) = BACKENDS.get(known.backend) else { return false };
+    work.backend = known.placed(backend.generation);
+    flow::in_time(&known, judging.settings, judging.ticks)
+        && backend.honours_flow(work.backend)
+        && load(work, &known, backend).is_ok()
 }
 
 /// Are packets for that listener translated?
 #[inline(always)]
 pub(crate) fn translates(vip: &Vip) -> bool {
-    POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
+    have(Features::NAT)
+        && POOLS.get(vip.pool).is_some_and(|pool| pool.forward == Forward::Nat.code())
 }
 
 /// The way of a new flow's packet. A function of its own: see [`note`].
 #[inline(never)]
 fn way(backend: &Backend) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
-    way_to(work, backend, work.flow.nat_address, work.flow.nat_port_be)
+    way_to(work, backend, work.nat_address, work.nat_port_be)
 }
 
 /// The way to a backend; of a translated flow, its source address and port.

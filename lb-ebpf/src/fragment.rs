@@ -116,7 +116,7 @@ pub(crate) fn later(ctx: &XdpContext) -> Result<Event, Event> {
             return follow(ctx, work, datagram);
         }
     }
-    early(now_ns)
+    early()
 }
 
 /// Goes where the first fragment went.
@@ -154,7 +154,7 @@ fn follow(ctx: &XdpContext, work: &mut Work, datagram: &Datagram) -> Result<Even
 /// backend, that is the way; where ports have a say, and where packets are translated, there is
 /// none.
 #[inline(always)]
-fn early(now_ns: u64) -> Result<Event, Event> {
+fn early() -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     let Some(own) = classify::own(&work.packet.key.destination) else {
         return Err(Event::PassFragment);
@@ -170,7 +170,7 @@ fn early(now_ns: u64) -> Result<Event, Event> {
         return Err(Event::DropBadSource);
     }
     work.client = work.packet.key.source;
-    let Some(judging) = Judging::new(vip, now_ns) else { return Err(Event::DropInternal) };
+    let Some(judging) = Judging::new(vip) else { return Err(Event::DropInternal) };
     if vip.scope == 0 || flow::translates(vip) {
         return Err(Event::DropFragmentEarly);
     }

@@ -13,7 +13,7 @@ use lb_common::{
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    classify, clock,
+    classify,
     ctx::{ptr_at, read, write},
     flow::{self, Judging},
     maps::BACKENDS,
@@ -75,9 +75,7 @@ fn error() -> Result<Event, Event> {
     work.translated = 0;
     if let Some(vip) = classify::vip(&work.packet.key) {
         work.listener = vip.listener;
-        let Some(judging) = Judging::new(vip, clock::now_ns()) else {
-            return Err(Event::DropInternal);
-        };
+        let Some(judging) = Judging::new(vip) else { return Err(Event::DropInternal) };
         return to_backend(&judging);
     }
     reply::way_of_error(work)?;
@@ -94,13 +92,14 @@ fn error() -> Result<Event, Event> {
 fn to_backend(judging: &Judging<'_>) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     check(work)?;
-    if let Some(known) = flow::known(work, judging) {
-        work.backend = known.backend;
-        let backend = BACKENDS.get(known.backend.id()).ok_or(Event::DropInternal)?;
-        flow::way_to(work, backend, known.nat_address, known.nat_port_be)?;
-        work.quoted.sender_to = known.nat_address;
+    if flow::known(judging) {
+        let work = crate::work::work().ok_or(Event::DropInternal)?;
+        let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
+        flow::way_to(work, backend, work.nat_address, work.nat_port_be)?;
+        work.quoted.sender_to = work.nat_address;
         return Ok(Event::IcmpForwarded);
     }
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
     if flow::translates(judging.vip) {
         return Err(Event::PassIcmpError);
     }

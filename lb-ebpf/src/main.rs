@@ -29,9 +29,12 @@ mod clock;
 mod count;
 mod ctx;
 mod encap;
+mod established;
+mod features;
 mod flow;
 mod fragment;
 mod icmp;
+mod lines;
 mod maps;
 mod nat;
 mod parse;
@@ -48,7 +51,10 @@ mod work;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
-use lb_common::event::{Event, EventKind};
+use lb_common::{
+    event::{Event, EventKind},
+    features::Features,
+};
 
 use crate::{parse::Kind, work::work};
 
@@ -57,6 +63,10 @@ use crate::{parse::Kind, work::work};
 #[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
 #[expect(clippy::large_stack_frames, reason = "`debug!` before it is optimised")]
 fn holdfast(ctx: XdpContext) -> u32 {
+    let action = established::forward(&ctx);
+    if action != xdp_action::XDP_ABORTED {
+        return action;
+    }
     let (event, action) = match stages(&ctx) {
         Ok((event, action)) => (event, action),
         Err(event) => (event, xdp_action::XDP_DROP),
@@ -105,7 +115,7 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let placed_work = work().ok_or(Event::DropInternal)?;
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx, placed_work)?;
-    if placed_work.tunnel != 0 {
+    if features::have(Features::TUNNEL) && placed_work.tunnel != 0 {
         encap::wrap(ctx)?;
     } else {
         transmit::ready(ctx, &placed_work.packet, &placed_work.hop)?;

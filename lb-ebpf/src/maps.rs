@@ -11,7 +11,7 @@ use lb_common::{
     fingerprint,
     fragment::DATAGRAMS,
     layout::{
-        Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
+        Backend, BackendCounters, Datagram, FlowKey, FlowLine, FragmentKey, IdentityKey,
         ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
         ScopeTimes, Settings, SweepRules, VipLine, VipRow,
     },
@@ -39,7 +39,7 @@ pub(crate) static BACKENDS: Array<Backend> = Array::pinned(4096, 0);
 #[map]
 pub(crate) static PINS: LruHashMap<PinKey, Pin> = LruHashMap::pinned(1_000_000, 0);
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(1_000_000, 0);
+pub(crate) static FLOWS: Array<FlowLine> = Array::pinned(1, 0);
 #[map]
 pub(crate) static REPLIES: LruHashMap<FlowKey, Reply> = LruHashMap::pinned(1_000_000, 0);
 #[map]
@@ -63,8 +63,6 @@ pub(crate) static SWEEP_LIVES: Array<Lives> = Array::pinned(4096, 0);
 #[map]
 pub(crate) static DEAD_PINS: Array<Deferred<PinKey>> = Array::with_max_entries(1, 0);
 #[map]
-pub(crate) static DEAD_FLOWS: Array<Deferred<FlowKey>> = Array::with_max_entries(1, 0);
-#[map]
 pub(crate) static DEAD_REPLIES: Array<Deferred<FlowKey>> = Array::with_max_entries(1, 0);
 
 // The agent's own notes: kept beside the maps so that they live and die with them.
@@ -81,6 +79,10 @@ pub(crate) static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static FRAGMENT_IDS: Array<u64> = Array::with_max_entries(1, 0);
 
+/// What `read_jiffies` has read.
+#[map]
+pub(crate) static JIFFIES: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Buckets of clients that are told that their packets are too big.
 #[map]
 pub(crate) static TOO_BIG: Array<u64> = Array::with_max_entries(BUCKETS, 0);
@@ -96,7 +98,13 @@ pub(crate) static SEED: Global<[u64; 2]> = Global::new([0; 2]);
 pub(crate) static KEYS: [Global<u64>; fingerprint::KEYS] =
     [const { Global::new(0) }; fingerprint::KEYS];
 #[unsafe(no_mangle)]
+pub(crate) static FEATURES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 pub(crate) static VIP_LINES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static FLOW_LINES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TICK_SHIFT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static SLOTS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]

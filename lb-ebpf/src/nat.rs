@@ -5,8 +5,9 @@ use core::ptr::{addr_of_mut, write_volatile};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, programs::XdpContext};
 use lb_common::{
+    address::Address,
     event::Event,
-    layout::{Backend, Reply},
+    layout::{Backend, NAT_SOURCES, Reply},
     nat::{self, Claim},
     select::flow_hash,
 };
@@ -14,14 +15,15 @@ use lb_common::{
 use crate::{
     classify, count,
     flow::Judging,
+    lines::exchange,
     maps::REPLIES,
     parse::Packet,
     select, transmit,
     work::{Work, work},
 };
 
-/// Takes a source address and port for a new flow, into the flow's entry in the making, and
-/// writes the entry for its answers.
+/// Takes a source address and port for a new flow, into [`Work`], and writes the entry for its
+/// answers.
 #[inline(never)]
 pub(crate) fn take(
     ctx: &XdpContext,
@@ -29,18 +31,16 @@ pub(crate) fn take(
     backend: &Backend,
 ) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
-    if backend.nat_source_count == 0 {
-        return Err(Event::DropNoSource);
-    }
     let hash = flow_hash(select::seed(), &work.packet.key);
-    let index = nat::source_index(hash, backend.nat_source_count);
-    work.flow.nat_address = *backend.nat_sources.get(index).ok_or(Event::DropInternal)?;
+    let index = nat::source_index(hash, backend.nat_source_mask).ok_or(Event::DropNoSource)?;
+    work.nat_source = index as u8;
+    work.nat_address = source(backend, work.nat_source).ok_or(Event::DropInternal)?;
     prepare(work, judging, backend);
     work.reply.hop = transmit::way_back(ctx, &work.packet);
     for attempt in 0..nat::TRIES {
         let port_be = nat::port_be(hash, attempt);
         work.reply_key.destination_port_be = port_be;
-        work.flow.nat_port_be = port_be;
+        work.nat_port_be = port_be;
         if classify::vip(&work.reply_key).is_some() {
             // Answers to there are packets for that listener.
             continue;
@@ -74,7 +74,10 @@ fn claim(found: *mut Reply, work: &Work, judging: &Judging<'_>) -> bool {
         Claim::Taken => return false,
         Claim::Own => {}
         Claim::TakeOver => {
-            if !exchange(found, last_seen_ns, judging.now_ns) {
+            // SAFETY: an aligned word of a map value that lives for the program's run.
+            let time = unsafe { addr_of_mut!((*found).last_seen_ns) };
+            // SAFETY: the same.
+            if !unsafe { exchange(time, last_seen_ns, judging.now_ns) } {
                 return false;
             }
             count::event(judging.vip.listener, Event::ReplyTakenOver);
@@ -114,11 +117,18 @@ pub(crate) fn note(
     true
 }
 
+/// The backend's NAT source with that number.
+#[inline(always)]
+pub(crate) fn source(backend: &Backend, number: u8) -> Option<Address> {
+    // The mask changes nothing; the verifier needs it as a proof.
+    backend.nat_sources.get(usize::from(number) % NAT_SOURCES).copied()
+}
+
 /// Key and value of the entry for answers, but for the port and the way back.
 #[inline(always)]
 fn prepare(work: &mut Work, judging: &Judging<'_>, backend: &Backend) {
     work.reply_key.source = backend.address;
-    work.reply_key.destination = work.flow.nat_address;
+    work.reply_key.destination = work.nat_address;
     work.reply_key.source_port_be = backend_port_be(&work.packet, backend);
     work.reply_key.protocol = work.packet.key.protocol;
     work.reply_key.pad = [0; 3];
@@ -134,23 +144,6 @@ fn prepare(work: &mut Work, judging: &Judging<'_>, backend: &Backend) {
 #[inline(always)]
 pub(crate) fn backend_port_be(packet: &Packet, backend: &Backend) -> u16 {
     if backend.port_be == 0 { packet.key.destination_port_be } else { backend.port_be }
-}
-
-/// Changes the time of an entry from `old` to `new`; false when another CPU was first.
-#[inline(always)]
-fn exchange(found: *mut Reply, old: u64, new: u64) -> bool {
-    let seen: u64;
-    // SAFETY: the field is an aligned word of a map value that lives for the program's run. In
-    // assembly, since rustc's BPF target offers no compare and exchange (Linux has it from 5.12).
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
-            in("r1") addr_of_mut!((*found).last_seen_ns),
-            in("r2") new,
-            inout("r0") old => seen,
-        );
-    }
-    seen == old
 }
 
 /// Writes the time and state of an entry whose backend has just answered.

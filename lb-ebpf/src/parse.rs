@@ -7,6 +7,7 @@ use lb_common::{
     address::Address,
     checksum::fold,
     event::Event,
+    features::Features,
     fragment::Part,
     header::{
         FRAGMENT, ICMP, ICMPV6, IPV4_MIN_LEN, MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS,
@@ -24,6 +25,7 @@ use network_types::{
 
 use crate::{
     ctx::{len, read},
+    features::have,
     work::work,
 };
 
@@ -119,12 +121,15 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<Kind, Event
     let link = link(ctx)?;
     let v6 = link.ether_type == IPV6_BE;
     let network = match link.ether_type {
-        IPV4_BE => ipv4(ctx, link.l3)?,
-        IPV6_BE => ipv6(ctx, link.l3)?,
+        IPV4_BE if have(Features::V4) => ipv4(ctx, link.l3)?,
+        IPV6_BE if have(Features::V6) => ipv6(ctx, link.l3)?,
+        IPV4_BE | IPV6_BE => return Err(Event::PassNoListener),
         _ => return Err(Event::PassNotIp),
     };
     let icmp = network.protocol == if v6 { ICMPV6 } else { ICMP };
     let (kind, transport) = match Protocol::from_code(network.protocol) {
+        Some(Protocol::Tcp) if !have(Features::TCP) => return Err(Event::PassNoListener),
+        Some(Protocol::Udp) if !have(Features::UDP) => return Err(Event::PassNoListener),
         Some(protocol) if !has_ports(&network, protocol) => (Kind::NoPorts, NO_PORTS),
         Some(Protocol::Tcp) => (Kind::Ports, tcp(ctx, &network)?),
         Some(Protocol::Udp) => (Kind::Ports, udp(ctx, &network)?),

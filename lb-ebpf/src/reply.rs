@@ -1,20 +1,22 @@
 //! A packet for no VIP: a backend's answer to a translated flow, or none of our business.
 
-use core::ptr::{addr_of_mut, write_volatile};
-
-use aya_ebpf::bindings::BPF_NOEXIST;
 use lb_common::{
+    address::Address,
     event::Event,
+    features::Features,
     flow::{self as rules, Side},
-    layout::{Flow, Reply},
+    layout::{Flow, FlowKey, Reply, Settings},
     nat as ports,
     pin::Touch,
 };
 
 use crate::{
-    classify, clock, count, flow,
+    classify, clock, count,
+    features::have,
+    flow,
     flow::Judging,
-    maps::{BACKENDS, FLOWS, RECLAIM, REPLIES, SETTINGS},
+    lines,
+    maps::{BACKENDS, RECLAIM, REPLIES, SETTINGS},
     nat, pin,
     work::{Work, work},
 };
@@ -22,7 +24,7 @@ use crate::{
 /// Finds the way of a backend's answer to its client: [`Event::Replied`].
 #[inline(always)]
 pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
-    if !ports::is_nat_port(work.packet.key.destination_port_be) {
+    if !may_be_answer(&work.packet.key) {
         return Err(Event::PassNoListener);
     }
     let found = REPLIES.get_ptr_mut(&work.packet.key).ok_or(Event::PassNoListener)?;
@@ -34,7 +36,7 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
     let settings = SETTINGS.get(0).ok_or(Event::DropInternal)?;
     let now_ns = clock::now_ns();
     let backend = BACKENDS.get(known.backend.id()).ok_or(Event::DropInternal)?;
-    let alive = rules::in_time(known.state, known.last_seen_ns, settings, now_ns);
+    let alive = in_time(known, settings, now_ns);
     if !alive || !backend.honours_flow(known.backend) {
         return Err(Event::PassStaleReply);
     }
@@ -51,10 +53,16 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
     Ok(Event::Replied)
 }
 
+/// Could a packet that is for no VIP be an answer to a translated flow?
+#[inline(always)]
+pub(crate) fn may_be_answer(packet: &FlowKey) -> bool {
+    have(Features::NAT) && ports::is_nat_port(packet.destination_port_be)
+}
+
 /// The way of an ICMP error about a packet that was translated, to its client. Noted nowhere.
 #[inline(always)]
 pub(crate) fn way_of_error(work: &mut Work) -> Result<(), Event> {
-    if !ports::is_nat_port(work.packet.key.destination_port_be) {
+    if !may_be_answer(&work.packet.key) {
         return Err(Event::PassIcmpError);
     }
     let found = REPLIES.get_ptr_mut(&work.packet.key).ok_or(Event::PassIcmpError)?;
@@ -63,12 +71,18 @@ pub(crate) fn way_of_error(work: &mut Work) -> Result<(), Event> {
     work.listener = known.listener;
     let settings = SETTINGS.get(0).ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(known.backend.id()).ok_or(Event::DropInternal)?;
-    let alive = rules::in_time(known.state, known.last_seen_ns, settings, clock::now_ns());
+    let alive = in_time(known, settings, clock::now_ns());
     if !alive || !backend.honours_flow(known.backend) {
         return Err(Event::PassIcmpError);
     }
     way_to(work, known);
     Ok(())
+}
+
+/// Was a packet of its flow noted recently enough?
+#[inline(always)]
+fn in_time(known: &Reply, settings: &Settings, now_ns: u64) -> bool {
+    now_ns.saturating_sub(known.last_seen_ns) < settings.idle_ns(known.state)
 }
 
 /// The way to the client, and what the backend's packet becomes.
@@ -101,41 +115,46 @@ fn note(found: *mut Reply, now_ns: u64) {
     };
     let reclaim_before_ns = reclaim.before_ns;
     work.client = client.source;
-    let judging = Judging { vip, settings, reclaim_before_ns, now_ns };
+    let judging = Judging { vip, settings, reclaim_before_ns, now_ns, ticks: clock::ticks() };
     let _owed = pin::touch(work, &judging, Touch::Activity, false);
-    if let Some(flow) = FLOWS.get_ptr_mut(client) {
-        write(flow, work, now_ns);
+    if lines::find(client) {
+        tell(&judging);
     } else {
-        insert(work, client, now_ns);
+        restore(&judging);
     }
 }
 
 /// Tells the flow's entry, if it is of this life of it.
 #[inline(always)]
-fn write(flow: *mut Flow, work: &Work, now_ns: u64) {
-    // SAFETY: a pointer from a map look-up is valid for the program's run; each field is one word
-    // or less.
-    unsafe {
-        if (*flow).backend.word == work.backend.word
-            && (*flow).nat_port_be == work.packet.key.destination_port_be
-        {
-            write_volatile(addr_of_mut!((*flow).last_seen_ns), now_ns);
-            write_volatile(addr_of_mut!((*flow).state), work.state);
-        }
+fn tell(judging: &Judging<'_>) {
+    let Some(work) = work() else { return };
+    let known = Flow::unpack(work.found.entry);
+    let Some(backend) = BACKENDS.get(known.backend) else { return };
+    if known.placed(backend.generation).word != work.backend.word
+        || known.port_be != work.packet.key.destination_port_be
+    {
+        return;
     }
+    let next = Flow { seen: judging.ticks, state: work.state, ..known };
+    lines::change(work.found.place, work.found.entry.life, next.life());
 }
 
-/// Makes the flow's entry anew, which was evicted: address and port are known from the answer.
+/// Makes the flow's entry anew, which was evicted: source and port are known from the answer.
 #[inline(always)]
-fn insert(work: &mut Work, client: &lb_common::layout::FlowKey, now_ns: u64) {
-    work.flow.backend = work.backend;
-    work.flow.last_seen_ns = now_ns;
-    work.flow.nat_address = work.packet.key.destination;
-    work.flow.nat_port_be = work.packet.key.destination_port_be;
-    work.flow.state = work.state;
-    work.flow.pin_owed = 0;
-    work.flow.pad = 0;
-    if FLOWS.insert(client, &work.flow, u64::from(BPF_NOEXIST)).is_ok() {
-        count::event(work.listener, Event::FlowMade);
-    }
+fn restore(judging: &Judging<'_>) {
+    let Some(work) = work() else { return };
+    let Some(backend) = BACKENDS.get(work.backend.id()) else { return };
+    let ours = |source: &Address| *source == work.packet.key.destination;
+    let Some(source) = backend.nat_sources.iter().position(ours) else { return };
+    let flow = Flow {
+        backend: work.backend.id(),
+        generation: work.backend.generation(),
+        seen: judging.ticks,
+        state: work.state,
+        pin_owed: false,
+        source: source as u8,
+        port_be: work.packet.key.destination_port_be,
+    };
+    let event = lines::insert(&flow, judging.settings, judging.ticks);
+    count::event(work.listener, event);
 }

@@ -23,16 +23,24 @@ const DF: [u8; 2] = [0x40, 0];
 
 const RESET_LEN: u16 = TcpHeader::LEN as u16;
 
-/// Turns the packet into a reset to its sender: [`Event::ResetSent`]. A reset is not answered by one, nor are fragments,
-/// and packets with IP options or extension headers.
-#[inline(never)]
+/// Turns the packet into a reset to its sender: [`Event::ResetSent`]. A reset is not answered by
+/// one, nor are fragments, and packets with IP options or extension headers.
+#[inline(always)]
 pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> {
-    let Some(flags) = packet.tcp else { return Err(Event::DropGone) };
+    let event = turn(ctx, packet);
+    if matches!(event, Event::ResetSent) { Ok(event) } else { Err(event) }
+}
+
+/// Not a `Result`, which is two bytes and so is returned in memory: the register for returned values
+/// may then hold a pointer to the stack, which the verifier refuses (Linux 6.18).
+#[inline(never)]
+fn turn(ctx: &XdpContext, packet: &Packet) -> Event {
+    let Some(flags) = packet.tcp else { return Event::DropGone };
     let ip_len = if packet.v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
     if flags.rst() || packet.l4 - packet.l3 != ip_len || !packet.part.is_whole() {
-        return Err(Event::DropGone);
+        return Event::DropGone;
     }
-    let tcp = read::<TcpHeader>(ctx, packet.l4).ok_or(Event::DropInternal)?;
+    let Some(tcp) = read::<TcpHeader>(ctx, packet.l4) else { return Event::DropInternal };
     let payload = packet.l4_len.saturating_sub(u32::from(packet.own_len) * 4);
     let numbers = reset_numbers(
         flags,
@@ -43,14 +51,14 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet) -> Result<Event, Event> 
     let surplus = len(ctx) as i32 - (packet.l4 as i32 + i32::from(RESET_LEN));
     // SAFETY: the context is the program's own; no pointer into the packet outlives this.
     if surplus > 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, -surplus) } != 0 {
-        return Err(Event::DropInternal);
+        return Event::DropInternal;
     }
     let done = swap_macs(ctx)
         .and_then(|()| if packet.v6 { ipv6(ctx, packet) } else { ipv4(ctx, packet) })
         .and_then(|()| write(ctx, packet.l4, segment(packet, numbers)));
     match done {
-        Some(()) => Ok(Event::ResetSent),
-        None => Err(Event::DropInternal),
+        Some(()) => Event::ResetSent,
+        None => Event::DropInternal,
     }
 }
 

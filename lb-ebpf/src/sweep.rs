@@ -1,4 +1,4 @@
-//! The sweeper's programs: iterators of `PINS`, `FLOWS` and `REPLIES`, which the agent reads.
+//! The sweeper's programs: iterators of `PINS` and `REPLIES`, which the agent reads.
 //!
 //! Each entry comes by once; what `lb-common` calls dead is deleted. What is read from the
 //! iterator is a word an entry: what became of it. A read ends when the reader's buffer is full,
@@ -20,13 +20,12 @@ use aya_ebpf::{
     maps::{Array, LruHashMap},
 };
 use lb_common::{
-    layout::{BackendRef, Flow, FlowKey, Lives, Pin, PinKey, Reply, SweepRules},
+    layout::{BackendRef, FlowKey, Lives, Pin, PinKey, Reply, SweepRules},
     sweep::{self, Verdict},
 };
 
 use crate::maps::{
-    DEAD_FLOWS, DEAD_PINS, DEAD_REPLIES, FLOWS, PINS, RECLAIM, REPLIES, SWEEP, SWEEP_LIVES,
-    SWEEP_SCOPES,
+    DEAD_PINS, DEAD_REPLIES, PINS, RECLAIM, REPLIES, SWEEP, SWEEP_LIVES, SWEEP_SCOPES,
 };
 
 /// Keys that wait; a power of two, and more than a bucket holds: it has one entry on average.
@@ -60,14 +59,6 @@ extern "C" fn sweep_pins(context: *const Context<PinKey, Pin>) -> i32 {
         // SAFETY: the agent writes this map only between sweeps.
         let times = unsafe { SWEEP_SCOPES.get(&key.scope) };
         sweep::pin(rules, pin, times, lives(pin.backend))
-    })
-}
-
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn sweep_flows(context: *const Context<FlowKey, Flow>) -> i32 {
-    meet(context, &FLOWS, &DEAD_FLOWS, |rules, _, flow| {
-        sweep::flow(rules, flow, lives(flow.backend))
     })
 }
 

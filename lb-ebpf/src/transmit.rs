@@ -13,8 +13,8 @@ use crate::{
     parse::Packet,
 };
 
-const IPV4_BE: u16 = 0x0800_u16.to_be();
-const IPV6_BE: u16 = 0x86dd_u16.to_be();
+pub(crate) const IPV4_BE: u16 = 0x0800_u16.to_be();
+pub(crate) const IPV6_BE: u16 = 0x86dd_u16.to_be();
 
 /// Makes the packet ready to be sent to that hop as it is.
 #[inline(always)]

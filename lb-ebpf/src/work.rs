@@ -2,11 +2,12 @@
 
 use lb_common::{
     address::Address,
-    layout::{BackendRef, Datagram, Flow, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
+    layout::{BackendRef, Datagram, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
 };
 
 use crate::{
     icmp::Quoted,
+    lines::Found,
     maps::WORK,
     parse::{Options, Packet},
     rewrite::Endpoints,
@@ -36,14 +37,21 @@ pub(crate) struct Work {
     pub(crate) new_flow: u8,
     /// The state of its flow.
     pub(crate) state: u8,
-    /// What they are rewritten to.
+    /// The best place for a new flow so far; see [`crate::lines`].
+    pub(crate) best: u64,
+    /// Where its flow's entry is, or could be.
+    pub(crate) found: Found,
+    /// Translated: the source that it gets, and which of the backend's that is.
+    pub(crate) nat_address: Address,
+    pub(crate) nat_port_be: u16,
+    pub(crate) nat_source: u8,
+    /// What addresses and ports are rewritten to.
     pub(crate) to: Endpoints,
     /// Where it leaves.
     pub(crate) hop: Hop,
     /// Room for keys and values that are looked up or inserted.
     pub(crate) pin_key: PinKey,
     pub(crate) pin: Pin,
-    pub(crate) flow: Flow,
     pub(crate) reply_key: FlowKey,
     pub(crate) reply: Reply,
     pub(crate) fragment_key: FragmentKey,

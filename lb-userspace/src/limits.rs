@@ -8,9 +8,9 @@ use lb_common::{
     address::Address,
     fragment,
     layout::{
-        Backend, BackendCounters, Datagram, Flow, FlowKey, FragmentKey, IdentityKey,
-        ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool, Reply, Running,
-        ScopeTimes, VipLine, VipRow,
+        Backend, BackendCounters, Datagram, FLOWS_IN_LINE, FlowKey, FlowLine, FragmentKey,
+        IdentityKey, ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool,
+        Reply, Running, ScopeTimes, VipLine, VipRow,
     },
     maps, select,
 };
@@ -77,7 +77,7 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 17] {
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
         (maps::PINS, pins),
-        (maps::FLOWS, flows),
+        (maps::FLOWS, flow_lines(limits)),
         (maps::REPLIES, flows),
         (maps::FRAGMENTS, fragment::DATAGRAMS),
         (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
@@ -103,6 +103,14 @@ pub fn vip_lines(limits: &Limits) -> u32 {
     limits.listeners.div_ceil(2)
 }
 
+/// Lines of `FLOWS`: half of their entries are free when all flows are there, so that few find both
+/// of their lines full.
+#[must_use]
+pub fn flow_lines(limits: &Limits) -> u32 {
+    let entries = limits.flows.saturating_mul(2);
+    entries.div_ceil(u32::try_from(FLOWS_IN_LINE).unwrap_or(u32::MAX))
+}
+
 /// The cost of every map that is worth a line, the largest sizes that `limits` allow.
 ///
 /// `cpus` is the number of possible CPUs, by which per-CPU maps are multiplied.
@@ -112,7 +120,7 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
         let entries = u64::from(entries);
         match map {
             maps::PINS => hash::<PinKey, Pin>(map, entries),
-            maps::FLOWS => hash::<FlowKey, Flow>(map, entries),
+            maps::FLOWS => array(map, entries, size_of::<FlowLine>(), 1),
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
             maps::FRAGMENTS => hash::<FragmentKey, Datagram>(map, entries),
             maps::VIPS => array(map, entries, size_of::<VipRow>(), 1),
@@ -184,7 +192,7 @@ mod tests {
     fn the_largest_limits_do_not_overflow() {
         let largest = Limits {
             pins: 100_000_000,
-            flows: 100_000_000,
+            flows: 32_000_000,
             listeners: 32_767,
             backends: 65_535,
             pools: 4_096,

@@ -13,20 +13,23 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::MapData,
+    maps::{Array, HashMap, Map, MapData, MapError as AyaMapError},
     programs::{
-        Iter, Program, ProgramError, Xdp, XdpMode as AyaMode,
+        Iter, Program, ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode as AyaMode,
         links::{FdLink, LinkError, PinnedLink},
         xdp::XdpLink,
     },
 };
 use lb_common::{
+    features::Features,
     fingerprint,
     hash::Seed,
+    layout::{FlowKey, Reply},
     maps::{
-        KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM, SEED, SLOTS, SWEEPERS, TEST_CLOCK,
-        VIP_LINES,
+        FEATURES, FLOW_LINES, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM,
+        READ_JIFFIES, REPLIES, SEED, SLOTS, SWEEPERS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
     },
+    ticks,
 };
 
 use crate::{
@@ -36,6 +39,7 @@ use crate::{
         MapError,
         kernel::{self, KernelMaps},
         older::{self, OLDEST},
+        ticks::{Ticks, jiffy_ns, now_ns},
         walk,
     },
     upgrade,
@@ -121,6 +125,8 @@ pub struct Options<'a> {
     pub seed: Seed,
     /// Debug events through aya-log.
     pub packet_events: bool,
+    /// What it is loaded for; flows of an instance that is there may take more.
+    pub features: Features,
     /// The program takes the time from the map `CLOCK`: for tests.
     pub test_clock: bool,
 }
@@ -133,6 +139,8 @@ pub struct Loaded {
     /// Where links are that have the program of an instance to be replaced.
     before: Option<PathBuf>,
     seed: Seed,
+    ticks: Ticks,
+    features: Features,
 }
 
 /// Loads the program over the maps pinned in the directory; makes those that are not there.
@@ -144,8 +152,12 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
 
     let limits = options.limits;
     let slots = limits.maglev_slots;
+    let features =
+        if translates(directory) { options.features.with(Features::NAT) } else { options.features };
     let keys = fingerprint::keys(options.seed);
     let vip_lines = limits::vip_lines(limits);
+    let flow_lines = limits::flow_lines(limits);
+    let tick_shift = ticks::shift(jiffy_ns());
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
     // The loader reads the kernel's types by itself; they take some 20 MiB, so it goes before they
@@ -155,7 +167,10 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
+        .override_global(FEATURES, &features.0, true)
         .override_global(VIP_LINES, &vip_lines, true)
+        .override_global(FLOW_LINES, &flow_lines, true)
+        .override_global(TICK_SHIFT, &tick_shift, true)
         .override_global(SLOTS, &slots, true)
         .override_global(TEST_CLOCK, &test_clock, true)
         .override_global(aya_log::LEVEL, &log_level, false);
@@ -172,7 +187,9 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         pin_sweeper(program, &directory.join(map), &directory.join(name))
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
-    Ok(Loaded { ebpf, directory: directory.to_owned(), before: None, seed: options.seed })
+    let ticks = ticks_now(&mut ebpf)?;
+    let (directory, seed) = (directory.to_owned(), options.seed);
+    Ok(Loaded { ebpf, directory, before: None, seed, ticks, features })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -213,6 +230,34 @@ where
         .and_then(TryInto::try_into)
 }
 
+/// Has the instance flows that were translated, whose answers may still come?
+fn translates(directory: &Path) -> bool {
+    let Ok(data) = MapData::from_pin(directory.join(REPLIES)) else { return false };
+    // Of keys and values that this program does not know: it will not take them over.
+    let map: Result<HashMap<_, FlowKey, Reply>, _> = HashMap::try_from(Map::LruHashMap(data));
+    map.is_ok_and(|map| map.keys().next().is_some())
+}
+
+/// Asks the kernel for its jiffies.
+fn ticks_now(ebpf: &mut Ebpf) -> Result<Ticks, LoadError> {
+    // As much as the kernel wants of a packet.
+    const PACKET: [u8; 14] = [0; 14];
+    let reader: &mut Xdp = named(ebpf, READ_JIFFIES).map_err(LoadError::Verify)?;
+    reader.load().map_err(LoadError::Verify)?;
+    let options = TestRunOptions { data_in: Some(&PACKET), ..TestRunOptions::new() };
+    let then_ns = now_ns();
+    let _result = reader.test_run(options).map_err(LoadError::Verify)?;
+    let failed = |error: AyaMapError| MapError {
+        operation: "read",
+        map: JIFFIES,
+        source: io::Error::other(error),
+    };
+    let missing = || failed(AyaMapError::InvalidName { name: JIFFIES.to_owned() });
+    let told: Array<_, u64> =
+        Array::try_from(ebpf.map(JIFFIES).ok_or_else(missing)?).map_err(failed)?;
+    Ok(Ticks::new(told.get(&0, 0).map_err(failed)?, then_ns))
+}
+
 /// Puts the program in the place of the one that swept before, if there was one.
 fn pin_sweeper(program: &Iter, map: &Path, pin: &Path) -> io::Result<()> {
     let program = program.fd().map_err(io::Error::other)?.as_fd();
@@ -240,9 +285,15 @@ pub enum Attached {
 }
 
 impl Loaded {
+    /// What the program was loaded for.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
     /// The maps.
     pub fn maps(&self) -> Result<KernelMaps, MapError> {
-        KernelMaps::open(&self.directory, self.seed)
+        KernelMaps::open(&self.directory, self.seed, self.ticks)
     }
 
     /// Where its maps and links are pinned.

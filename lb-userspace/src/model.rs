@@ -7,7 +7,9 @@ use std::{net::IpAddr, time::Duration};
 
 use lb_common::{
     address::Address,
-    layout::{self, Encapsulation, Kind, Settings, VipKey},
+    features::Features,
+    flow::IdleTimes,
+    layout::{self, Encapsulation, Kind, VipKey},
 };
 
 use crate::config::{self, Config, OnDown};
@@ -16,7 +18,7 @@ use crate::config::{self, Config, OnDown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// Idle times of flows.
-    pub settings: Settings,
+    pub idle: IdleTimes,
     /// Are echo requests to listeners' addresses answered?
     pub echo: bool,
     /// Pools, in the order of the file.
@@ -128,7 +130,7 @@ impl Model {
     pub fn new(config: &Config) -> Self {
         let timeouts = &config.agent.flow_timeouts;
         Self {
-            settings: Settings {
+            idle: IdleTimes {
                 tcp_established_ns: nanoseconds(timeouts.tcp_established),
                 tcp_transitory_ns: nanoseconds(timeouts.tcp_transitory),
                 tcp_time_wait_ns: nanoseconds(timeouts.tcp_time_wait),
@@ -138,6 +140,25 @@ impl Model {
             pools: config.pools.iter().map(pool).collect(),
             listeners: config.listeners.iter().map(listener).collect(),
         }
+    }
+
+    /// What the data path needs for it.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        let of_listener = |listener: &Listener| {
+            let v4 = listener.key.address.is_v4();
+            let tcp = listener.key.protocol == layout::Protocol::Tcp.code();
+            let family = if v4 { Features::V4 } else { Features::V6 };
+            // A tunnel may lead through the other one; but its packets are only sent.
+            family.with(if tcp { Features::TCP } else { Features::UDP })
+        };
+        let of_pool = |pool: &Pool| match pool.forward {
+            layout::Forward::Nat => Features::NAT,
+            layout::Forward::Dsr => Features::default(),
+            layout::Forward::Tunnel => Features::TUNNEL,
+        };
+        let of_listeners = self.listeners.iter().map(of_listener);
+        of_listeners.chain(self.pools.iter().map(of_pool)).fold(Features::default(), Features::with)
     }
 
     /// All backends with their pools.
@@ -236,4 +257,32 @@ fn pins(listener: &str, persistence: &config::Persistence) -> Pins {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_a_configuration_uses() {
+        let check = |address: &str, protocol: &str, forward: &str, backend: &str, want| {
+            let text = format!(
+                "[agent]\ninterfaces = [\"lo\"]\n[[pool]]\nname = \"p\"\nforward = \"{forward}\"\n\
+                 backend = [{{ name = \"b\", address = \"{backend}\" }}]\n[[listener]]\nname = \
+                 \"l\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\npool = \"p\"\n"
+            );
+            let config = config::parse(&text, Path::new("f.toml")).expect(&text);
+            assert_eq!(Model::new(&config).features(), want, "{text}");
+        };
+        let (v4, v6) = ("203.0.113.1:80", "[2001:db8::1]:80");
+        let both = Features::V4.with(Features::TCP);
+        check(v4, "tcp", "nat", "10.0.0.1", both.with(Features::NAT));
+        check(v4, "tcp", "dsr", "10.0.0.1", both);
+        check(v4, "tcp", "tunnel", "10.0.0.1", both.with(Features::TUNNEL));
+        let both = Features::V6.with(Features::UDP);
+        check(v6, "udp", "dsr", "fd00::1", both);
+    }
 }

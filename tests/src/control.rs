@@ -25,7 +25,7 @@ use lb_userspace::{
         facts::{Health, HealthReport, Intent, Reach, ReachReport, Subject},
         reconcile::Applied,
     },
-    maps::{dump::dump, fake::FakeMaps},
+    maps::{LbMaps as _, dump::dump, fake::FakeMaps},
     sessions::expiry::Outcome,
 };
 
@@ -283,7 +283,7 @@ impl Scenario {
     pub fn flow(&mut self, client: &str, backend: &str, state: TcpState) -> FlowKey {
         let life = self.life(backend);
         let maps = self.maps();
-        let last_seen_ns = maps.now_ns;
+        let (last_seen_ns, seen) = (maps.now_ns, maps.now_ticks());
         let key = FlowKey {
             source: ip(client),
             destination: ip("203.0.113.10"),
@@ -293,13 +293,13 @@ impl Scenario {
             pad: [0; 3],
         };
         let flow = Flow {
-            backend: life,
-            last_seen_ns,
-            nat_address: ip("10.0.0.254"),
-            nat_port_be: 5000_u16.to_be(),
+            backend: life.id(),
+            generation: life.generation(),
+            seen,
             state: state.code(),
-            pin_owed: 0,
-            pad: 0,
+            pin_owed: false,
+            source: 0,
+            port_be: 5000_u16.to_be(),
         };
         let reply = Reply {
             last_seen_ns,
@@ -310,7 +310,7 @@ impl Scenario {
             state: state.code(),
             pad: [0; 3],
         };
-        maps.flows.insert(key, flow);
+        maps.flows.push(flow);
         maps.replies.insert(key.reversed(), reply);
         count(maps, Event::FlowMade);
         count(maps, Event::ReplyMade);

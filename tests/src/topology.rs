@@ -21,7 +21,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use lb_common::hash::Seed;
+use lb_common::{features::Features, hash::Seed};
 use lb_userspace::{
     config::{Limits, XdpMode},
     loader,
@@ -167,6 +167,7 @@ impl Lab {
             limits: &limits,
             seed: Seed([1, 2]),
             packet_events: false,
+            features: Features::ALL,
             test_clock: false,
         })
         .unwrap_or_else(|e| panic!("a program for {interface}: {e}"));

@@ -184,7 +184,7 @@ fn a_flap_does_not_end_the_sweep() {
 }
 
 #[test]
-fn flows_go_when_idle_and_replies_a_margin_later() {
+fn flows_are_over_when_idle_and_replies_go_a_margin_later() {
     for (state, idle) in [
         (TcpState::Opening, 240),
         (TcpState::Established, 7440),
@@ -195,13 +195,15 @@ fn flows_go_when_idle_and_replies_a_margin_later() {
             let mut scenario = Scenario::start(web(60));
             scenario.flow("198.51.100.7", "web-1", state);
             shift(&mut scenario, seconds, step);
-            let removed = scenario.sweep().removed;
-            assert_eq!((removed.flows, removed.replies), (flows, replies), "{state:?} {step}");
+            let outcome = scenario.sweep();
+            let got = (outcome.held.flows, outcome.removed.replies);
+            assert_eq!(got, (flows, replies), "{state:?} {step}");
+            assert_eq!(outcome.removed.flows, 0, "their places are free for others");
         };
-        check(idle, -1, 0, 0);
-        check(idle, 0, 1, 0);
-        check(idle + 2, -1, 1, 0);
-        check(idle + 2, 0, 1, 1);
+        check(idle, -1, 1, 0);
+        check(idle, 0, 0, 0);
+        check(idle + 2, -1, 0, 0);
+        check(idle + 2, 0, 0, 1);
     }
 }
 

@@ -42,6 +42,8 @@ const SEED: Seed = Seed([20_071, 4711]);
 /// Bytes of a row of `BACKENDS` before tunnels, and where the tunnel has come in.
 const OLD_BACKEND: usize = size_of::<Backend>() - size_of::<Tunnel>();
 const TUNNEL_AT: usize = 112;
+/// Where the ticks have come into a VIP.
+const TICKS_AT: usize = 52;
 
 fn beside(directory: &Path, what: &str) -> PathBuf {
     directory.with_file_name(format!(
@@ -85,7 +87,9 @@ fn as_version_3(instance: &Path) {
 
     raw_map::pin(&instance.join(BACKENDS), ARRAY, 4, OLD_BACKEND, meta.backends + 1);
     let mut backends: Array<_, [u8; OLD_BACKEND]> = array(instance.join(BACKENDS));
-    for (id, backend) in maps.backends().expect("read") {
+    for (id, mut backend) in maps.backends().expect("read") {
+        // A number of them, in the place of which ones.
+        backend.nat_source_mask = backend.nat_source_mask.count_ones();
         let bytes = bytemuck::bytes_of(&backend);
         let old = [&bytes[..TUNNEL_AT], &bytes[TUNNEL_AT + size_of::<Tunnel>()..]].concat();
         backends.set(id, <[u8; OLD_BACKEND]>::try_from(old).expect("its size"), 0).expect("set");
@@ -95,8 +99,10 @@ fn as_version_3(instance: &Path) {
     let data = MapData::from_pin(instance.join(VIPS)).expect("a map");
     let mut vips = HashMap::<_, VipKey, [u8; 56]>::try_from(Map::HashMap(data)).expect("a hash");
     for (key, vip) in maps.vips().expect("read") {
-        let bytes: [u8; 56] = bytemuck::bytes_of(&vip).try_into().expect("its size");
-        vips.insert(key, bytes, 0).expect("inserted");
+        let bytes = bytemuck::bytes_of(&vip);
+        // Without ticks, and with less to fill it up.
+        let old = [&bytes[..TICKS_AT], &bytes[TICKS_AT + 4..TICKS_AT + 8]].concat();
+        vips.insert(key, <[u8; 56]>::try_from(old).expect("its size"), 0).expect("inserted");
     }
     // The program holds what it needs.
     for entry in fs::read_dir(&now).expect("it is there") {

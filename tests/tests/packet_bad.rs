@@ -55,6 +55,17 @@ fn frames_to_many_go_up() {
     // A tag is no way around it.
     let tagged = tcp(Forward::Nat, false, SYN).tags(&[(VLAN, 7)]);
     check(&mut bench, &tagged, |bytes| bytes[..6].fill(0xff), Event::PassGroupFrame);
+    // Nor is a flow under way.
+    for (forward, v6) in WAYS {
+        for packet in [tcp(forward, v6, ACK), udp(forward, v6)] {
+            for _ in 0..3 {
+                assert_eq!(bench.send(&packet).fate(), Event::Forwarded, "{packet}");
+            }
+            let mut bytes = packet.build();
+            bytes[..6].fill(0xff);
+            assert_eq!(bench.run(&bytes).events(), [Event::PassGroupFrame], "{packet}");
+        }
+    }
 }
 
 /// RFC 8200, 8.1. Over IPv4 a datagram may come without (RFC 768).
@@ -73,6 +84,14 @@ fn udp_over_ipv6_without_a_checksum() {
         let mut other = udp(forward, v6).no_checksum();
         other.destination.set_port(other.destination.port() + 1000);
         check(&mut bench, &other, |_| {}, Event::PassNoListener);
+    }
+    // Nor in a flow under way.
+    for (forward, v6) in WAYS.into_iter().filter(|(_, v6)| *v6) {
+        for _ in 0..3 {
+            assert_eq!(bench.send(&udp(forward, v6)).fate(), Event::Forwarded);
+        }
+        let outcome = bench.send(&udp(forward, v6).no_checksum());
+        assert_eq!(outcome.events(), [Event::DropUdpUnsummed], "{outcome}");
     }
 }
 

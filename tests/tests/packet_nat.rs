@@ -134,7 +134,7 @@ fn both_directions_know_the_state_and_its_idle_time() {
             let flow = bench.flows().into_values().next().expect("a flow");
             let reply = bench.replies().into_values().next().expect("a reply");
             assert_eq!((flow.state, reply.state), (state.code(), state.code()), "{steps:?}");
-            assert_eq!((flow.last_seen_ns, reply.last_seen_ns), (START, START), "{steps:?}");
+            assert_eq!((flow.seen_ns, reply.last_seen_ns), (START, START), "{steps:?}");
             bench.at(START + age);
             let back = bench.send(&answer(nat_port, Some(ACK)));
             let want = if alive { Event::Replied } else { Event::PassStaleReply };
@@ -222,6 +222,7 @@ fn an_answer_restores_the_lost_entry_of_its_flow() {
 fn a_lost_entry_for_answers_is_made_anew_at_the_same_port() {
     let mut bench = bench();
     let nat_port = port_of(&bench.send(&tcp(7, ACK)));
+    assert_eq!(port_of(&bench.send(&tcp(7, ACK))), nat_port);
     bench.forget_replies();
     let lost = bench.send(&answer(nat_port, Some(ACK)));
     assert_eq!(lost.events(), [Event::PassNoListener], "nobody's: {lost}");

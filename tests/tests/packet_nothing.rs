@@ -3,10 +3,11 @@
 
 use lb_common::{
     event::Event,
+    features::Features,
     layout::{BackendState, Forward},
 };
 use tests::{
-    bench::site::{WAYS, backend_of, site, tcp, udp},
+    bench::site::{WAYS, backend_of, fill, site, tcp, udp},
     bench::{Bench, hop},
     packet::{ACK, SYN},
 };
@@ -74,8 +75,8 @@ fn no_next_hop() {
 fn no_nat_source() {
     check(
         Event::DropNoSource,
-        |bench, id| bench.change_backend(id, |backend| backend.nat_source_count = 0),
-        |bench, id| bench.change_backend(id, |backend| backend.nat_source_count = 1),
+        |bench, id| bench.change_backend(id, |backend| backend.nat_source_mask = 0),
+        |bench, id| bench.change_backend(id, |backend| backend.nat_source_mask = 1),
         &WAYS[..2],
     );
 }
@@ -85,7 +86,7 @@ fn dsr_needs_no_nat_source() {
     let mut bench = site();
     for v6 in [false, true] {
         let id = backend_of(Forward::Dsr, v6);
-        bench.change_backend(id, |backend| backend.nat_source_count = 0);
+        bench.change_backend(id, |backend| backend.nat_source_mask = 0);
         assert_eq!(bench.send(&udp(Forward::Dsr, v6)).fate(), Event::Forwarded);
     }
 }
@@ -110,7 +111,9 @@ fn no_backend_for_new_clients_while_pinned_ones_go_on() {
     for (forward, v6) in WAYS {
         let id = backend_of(forward, v6);
         let mut packet = tcp(forward, v6, SYN);
-        assert_eq!(bench.send(&packet).fate(), Event::Forwarded);
+        for flags in [SYN, ACK, ACK] {
+            assert_eq!(bench.send(&packet.flagged(flags)).fate(), Event::Forwarded);
+        }
         bench.state(id, BackendState::Draining);
         bench.table(id, &[]);
         packet.source.set_port(2);
@@ -121,5 +124,24 @@ fn no_backend_for_new_clients_while_pinned_ones_go_on() {
             [198, 51, 100, 2].into()
         });
         assert_eq!(bench.send(&packet).events(), [Event::DropNoBackend], "a new client");
+    }
+}
+
+/// What no listener needs is not in the program, and its packets go up.
+#[test]
+fn what_the_program_was_not_loaded_for() {
+    let families = [(false, Features::V4), (true, Features::V6)];
+    let protocols = [(true, Features::TCP), (false, Features::UDP)];
+    let all = || families.into_iter().flat_map(|family| protocols.map(|one| (family, one)));
+    for ((_, family), (_, protocol)) in all() {
+        let loaded = family.with(protocol);
+        let mut bench = fill(Bench::loaded_for(loaded));
+        for ((v6, of_family), (is_tcp, of_protocol)) in all() {
+            let packet = if is_tcp { tcp(Forward::Dsr, v6, ACK) } else { udp(Forward::Dsr, v6) };
+            let outcome = bench.send(&packet);
+            let known = loaded.have(of_family.with(of_protocol));
+            let want = if known { Event::Forwarded } else { Event::PassNoListener };
+            assert_eq!(outcome.fate(), want, "{outcome}");
+        }
     }
 }

@@ -4,13 +4,15 @@ use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
 
 use aya::{
     Pod,
-    maps::{HashMap, Map, MapData},
+    maps::{Array, HashMap, Map, MapData},
 };
 use lb_common::{
     address::Address,
+    features::Features,
     hash::Seed,
-    layout::{BackendRef, Flow, FlowKey, Hop, Pin, PinKey, Protocol, Reply, TcpState},
+    layout::{BackendRef, Flow, FlowKey, FlowLine, Hop, Pin, PinKey, Protocol, Reply, TcpState},
     maps::{FLOWS, PINS, REPLIES, SWEEP_PINS},
+    ticks::BITS,
 };
 use lb_userspace::{
     config::{self, Config},
@@ -60,6 +62,7 @@ fn controller(directory: &Path) -> Controller<KernelMaps> {
         limits: &config.limits,
         seed,
         packet_events: false,
+        features: Features::ALL,
         test_clock: false,
     })
     .expect("loaded");
@@ -195,7 +198,10 @@ fn flows_and_replies_go_when_idle() {
     let mut controller = controller(&directory);
     let seen = now(&controller) - MINUTE_NS;
     let backend = present_life(&controller);
-    let mut flows = open::<FlowKey, Flow>(&directory, FLOWS);
+    let minute = u32::try_from(MINUTE_NS / controller.maps().tick_ns()).expect("a few");
+    let ticks_ago = controller.maps().now_ticks().wrapping_sub(minute) & ((1 << BITS) - 1);
+    let data = MapData::from_pin(directory.join(FLOWS)).expect("a map");
+    let mut flows = Array::<_, FlowLine>::try_from(Map::Array(data)).expect("an array");
     let mut replies = open::<FlowKey, Reply>(&directory, REPLIES);
     for client in 0..100 {
         let state = if client < 30 { TcpState::Reset } else { TcpState::Established }.code();
@@ -208,15 +214,17 @@ fn flows_and_replies_go_when_idle() {
             pad: [0; 3],
         };
         let flow = Flow {
-            backend,
-            last_seen_ns: seen,
-            nat_address: Address::default(),
-            nat_port_be: 0,
+            backend: backend.id(),
+            generation: backend.generation(),
+            seen: ticks_ago,
             state,
-            pin_owed: 0,
-            pad: 0,
+            pin_owed: false,
+            source: 0,
+            port_be: 0,
         };
-        flows.insert(key, flow, 0).expect("a flow");
+        let mut line = FlowLine::default();
+        line.entries[usize::from(client % 2 == 0)] = flow.pack(client + 1);
+        flows.set(u32::try_from(client).expect("a line"), line, 0).expect("a flow");
         let reply = Reply {
             last_seen_ns: seen,
             backend,
@@ -229,11 +237,10 @@ fn flows_and_replies_go_when_idle() {
         replies.insert(key.reversed(), reply, 0).expect("a reply");
     }
     let outcome = sweep(&mut controller);
-    assert_eq!(outcome.removed, Counts { pins: 0, flows: 30, replies: 30 });
-    assert_eq!(outcome.held, Counts { pins: 0, flows: 70, replies: 70 });
+    assert_eq!(outcome.removed, Counts { pins: 0, flows: 0, replies: 30 });
+    assert_eq!(outcome.held, Counts { pins: 0, flows: 70, replies: 70 }, "flows under way");
     assert_eq!(outcome.flows_of.into_iter().collect::<Vec<_>>(), [(backend.id(), 70)]);
-    let left = keys::<FlowKey, Flow>(&directory, FLOWS);
-    assert!(left.iter().all(|key| key.source >= client_address(30)));
-    let answered: BTreeSet<_> = left.iter().map(FlowKey::reversed).collect();
-    assert_eq!(keys::<FlowKey, Reply>(&directory, REPLIES), answered);
+    let left = keys::<FlowKey, Reply>(&directory, REPLIES);
+    assert_eq!(left.len(), 70);
+    assert!(left.iter().all(|key| key.destination >= client_address(30)));
 }

@@ -82,14 +82,15 @@ pod! {
     pub struct Backend {
         /// The backend's address.
         pub address: Address,
-        /// Addresses that `nat` packets to it come from.
+        /// Addresses that `nat` packets to it come from. Flows name them by their place, so one
+        /// stays in its place after it is no more to be used, until another needs that.
         pub nat_sources: [Address; NAT_SOURCES],
         /// How to reach it.
         pub hop: Hop,
         /// How packets to it are wrapped up (`tunnel`).
         pub tunnel: Tunnel,
-        /// How many of `nat_sources` count: 0 to 4.
-        pub nat_source_count: u32,
+        /// Which of `nat_sources` new flows get: a bit for each, the first one's lowest.
+        pub nat_source_mask: u32,
         /// Counts its lives; pins of another generation are void.
         pub generation: u32,
         /// Flows of this generation or a later one are honoured.

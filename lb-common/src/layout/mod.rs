@@ -20,13 +20,13 @@ mod vip;
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
 pub use counters::{BackendCounters, ListenerCounters};
 pub use decap::{DECAP_OUTER, DECAP_SOURCES, DECAP_VIP, DecapCounters, DecapFrom};
-pub use flow::{Flow, FlowKey, Reply, TcpState};
+pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, Reply, TcpState};
 pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
 pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};
 pub use pin::{Pin, PinKey};
 pub use running::Running;
-pub use settings::{Meta, Reclaim, Settings};
+pub use settings::{Meta, Reclaim, STATES, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
 pub use tunnel::{Encapsulation, Tunnel};
 pub use vip::{

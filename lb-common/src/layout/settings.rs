@@ -2,17 +2,33 @@
 
 use super::pod;
 
+/// Codes of [`super::TcpState`].
+pub const STATES: usize = 8;
+
 pod! {
-    /// The one row of the array `SETTINGS`: when an idle flow is over, in nanoseconds.
+    /// The one row of the array `SETTINGS`: when an idle flow is over.
+    #[derive(Default)]
     pub struct Settings {
-        /// TCP, under way.
-        pub tcp_established_ns: u64,
-        /// TCP, opening or half-closed.
-        pub tcp_transitory_ns: u64,
-        /// TCP, while the backend waits in TIME-WAIT.
-        pub tcp_time_wait_ns: u64,
-        /// Not TCP.
-        pub stateless_ns: u64,
+        /// By the code of its state, in nanoseconds.
+        pub idle_ns: [u64; STATES],
+        /// The same in [`crate::ticks`], rounded up.
+        pub idle_ticks: [u32; STATES],
+    }
+}
+
+impl Settings {
+    /// How long a flow in that state, a code, may be idle, in nanoseconds.
+    #[inline(always)]
+    #[must_use]
+    pub fn idle_ns(&self, state: u8) -> u64 {
+        self.idle_ns.get(state as usize & (STATES - 1)).copied().unwrap_or(0)
+    }
+
+    /// The same in ticks.
+    #[inline(always)]
+    #[must_use]
+    pub fn idle_ticks(&self, state: u8) -> u32 {
+        self.idle_ticks.get(state as usize & (STATES - 1)).copied().unwrap_or(0)
     }
 }
 
@@ -27,8 +43,6 @@ pod! {
         pub before_ns: u64,
         /// Pins that the agent has deleted so far; with those made and held it tells evictions.
         pub pins_removed: u64,
-        /// The same of entries of `FLOWS`.
-        pub flows_removed: u64,
         /// The same of entries of `REPLIES`.
         pub replies_removed: u64,
     }
@@ -42,7 +56,7 @@ pod! {
         pub layout_version: u32,
         /// Entries of `PINS`.
         pub pins: u32,
-        /// Entries of `FLOWS` and of `REPLIES`.
+        /// Flows that `FLOWS` has room for, and entries of `REPLIES`.
         pub flows: u32,
         /// Entries of `VIPS`.
         pub listeners: u32,

@@ -81,10 +81,12 @@ pod! {
         pub pool: u32,
         /// Pins are kept per scope; 0: no persistence.
         pub scope: u32,
+        /// [`Self::refresh_ns`] in [`crate::ticks`], for flows; rounded up.
+        pub refresh_ticks: u32,
         /// A [`Refresh`] code.
         pub refresh: u8,
         /// Zero.
-        pub pad: [u8; 3],
+        pub pad: [u8; 7],
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
     loader::{self, Loaded, Made, Options},
     maps::LbMaps,
     memory,
+    model::Model,
     net::{
         self,
         reach::targets,
@@ -77,6 +78,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         limits: &config.limits,
         seed: state.seed(),
         packet_events: agent.packet_events,
+        features: Model::new(&config).features(),
         test_clock: false,
     })?;
     if agent.packet_events {
@@ -198,7 +200,7 @@ fn raise_file_limit() {
 }
 
 /// Hands the data path's debug events to the agent's log.
-fn log_packets(loaded: &mut Loaded) -> anyhow::Result<()> {
+pub(super) fn log_packets(loaded: &mut Loaded) -> anyhow::Result<()> {
     let mut logger = aya_log::EbpfLogger::init(&mut loaded.ebpf).context("packet events")?;
     let mut every = tokio::time::interval(PACKET_EVENTS_EVERY);
     tokio::spawn(async move {

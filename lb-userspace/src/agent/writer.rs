@@ -14,24 +14,26 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{FACTS, answers, changes, instance::State, keeper::Keeper, network};
+use super::{FACTS, answers, changes, instance::State, keeper::Keeper, log_packets, network};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
-    config,
+    config::{self, Config},
     control::{
         controller::{ControlError, Controller, Progress},
         facts::{HealthReport, Intent, ReachReport},
     },
     health::Checks,
-    loader::Loaded,
+    loader::{self, Loaded},
     maps::kernel::KernelMaps,
     memory,
+    model::Model,
     net::{
         self,
         addresses::Changes,
         reach::targets,
         watch::{Wanted, Watch},
     },
+    object::OBJECT,
     preflight,
     sessions::list::PageCursor,
 };
@@ -290,6 +292,7 @@ impl Writer {
         if !reasons.is_empty() {
             return Err(refused(reasons));
         }
+        self.load_what_is_needed(&config).await?;
         let added: Vec<String> = config
             .agent
             .interfaces
@@ -336,6 +339,37 @@ impl Writer {
             config: self.config_path.display().to_string(),
             changes: changes::describe(&old, &config),
         })
+    }
+}
+
+impl Writer {
+    /// Puts a program that knows more in the place of the one that runs, where the configuration
+    /// needs that; no packet notices.
+    async fn load_what_is_needed(&mut self, config: &Config) -> Result<(), CommandError> {
+        let needed = Model::new(config).features();
+        if self.loaded.features().have(needed) {
+            return Ok(());
+        }
+        let old = self.keeper.controller.config();
+        let agent = old.agent.clone();
+        let mut loaded = loader::load(&loader::Options {
+            object: OBJECT,
+            directory: &agent.bpffs,
+            limits: &old.limits,
+            seed: self.state.seed(),
+            packet_events: agent.packet_events,
+            features: self.loaded.features().with(needed),
+            test_clock: false,
+        })
+        .map_err(internal)?;
+        if agent.packet_events {
+            log_packets(&mut loaded).map_err(internal)?;
+        }
+        // By the links that are there: each packet meets the old program or the new one.
+        self.interfaces =
+            network::attach(&mut loaded, &agent, &self.netlink).await.map_err(internal)?;
+        self.loaded = loaded;
+        Ok(())
     }
 }
 

@@ -132,7 +132,7 @@ fn limits_table(table: &mut Table<'_>) -> Read<Limits> {
     let default = Limits::default();
     let mut number = |key, default, range| table.or(key, default, |value| value.number(range));
     let pins = number("pins", default.pins, 1024..=100_000_000);
-    let flows = number("flows", default.flows, 1024..=100_000_000);
+    let flows = number("flows", default.flows, 1024..=32_000_000);
     let listeners = number("listeners", default.listeners, 1..=32_767);
     let backends = number("backends", default.backends, 1..=65_535);
     let pools = number("pools", default.pools, 1..=4096);

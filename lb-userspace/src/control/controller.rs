@@ -296,7 +296,7 @@ impl<M: LbMaps> Controller<M> {
             Some(there) => there,
             None => Snapshot::read(&self.maps)?,
         };
-        if there.vips != wanted.vips || there.settings != Some(wanted.settings) {
+        if there.vips != wanted.vips || there.idle != Some(wanted.idle) {
             self.abort_sweep()?;
         }
         let shape = TableShape { seed: self.seed, slots: self.config.limits.maglev_slots };
@@ -336,8 +336,8 @@ impl<M: LbMaps> Controller<M> {
     }
 
     fn begin_sweep(&mut self) -> Result<(), ControlError> {
-        let settings = self.model.settings;
-        if known(&mut self.there, &self.maps)?.settings != Some(settings) {
+        let idle = self.model.idle;
+        if known(&mut self.there, &self.maps)?.idle != Some(idle) {
             // What is in force is not known yet.
             self.apply()?;
         }
@@ -349,7 +349,7 @@ impl<M: LbMaps> Controller<M> {
             .filter(|(_, name)| !configured.contains(name))
             .map(|(id, _)| id)
             .collect();
-        let sweep = Sweep::begin(&mut self.maps, there, settings)?;
+        let sweep = Sweep::begin(&mut self.maps, there, &idle)?;
         self.sweep = Some(UnderWay { sweep, leaving });
         Ok(())
     }

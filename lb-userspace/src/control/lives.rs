@@ -71,13 +71,13 @@ pub fn next(previous: Option<&Backend>, row: &Backend, wish: &Wish<'_>) -> Backe
         row.flows_since
     };
     let way = tunnel::lay(way(previous, wish), wish.tunnel);
-    let Way { hop, nat_sources, nat_source_count, tunnel } = way;
+    let Way { hop, nat_sources, nat_source_mask, tunnel } = way;
     Backend {
         address: wish.address,
         nat_sources,
         hop,
         tunnel,
-        nat_source_count,
+        nat_source_mask,
         generation,
         flows_since,
         pool: wish.pool,
@@ -145,18 +145,17 @@ fn stranded(previous: Option<&Backend>, wish: &Wish<'_>) -> bool {
 pub(super) struct Way {
     pub(super) hop: Hop,
     pub(super) nat_sources: [Address; NAT_SOURCES],
-    pub(super) nat_source_count: u32,
+    pub(super) nat_source_mask: u32,
     pub(super) tunnel: Tunnel,
 }
 
 fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
+    let same = previous.filter(|old| old.address == wish.address);
     match wish.reach {
         Reach::Known { hop, nat_sources, mtu } => {
-            let mut way = Way { hop: *hop, ..Way::default() };
-            for (slot, source) in way.nat_sources.iter_mut().zip(nat_sources) {
-                *slot = *source;
-                way.nat_source_count += 1;
-            }
+            let before = same.map_or_else(Default::default, |old| old.nat_sources);
+            let (nat_sources, nat_source_mask) = sources(before, nat_sources);
+            let mut way = Way { hop: *hop, nat_sources, nat_source_mask, ..Way::default() };
             // What does not fit into a field fits all the more on the way.
             way.tunnel.mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
             way
@@ -168,11 +167,31 @@ fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
     }
 }
 
+/// Puts the sources that are wanted in places, and says which those are. One that was there `before`
+/// keeps its place; a new one gets one that was never used, else that of one which is not wanted.
+fn sources(before: [Address; NAT_SOURCES], wanted: &[Address]) -> ([Address; NAT_SOURCES], u32) {
+    let (mut places, mut mask) = (before, 0);
+    let kept = |source: &&Address| before.contains(source);
+    for source in wanted.iter().filter(kept) {
+        mask |= before.iter().position(|old| old == source).map_or(0, |place| 1 << place);
+    }
+    for source in wanted.iter().filter(|source| !kept(source)) {
+        let unused = (0..NAT_SOURCES).filter(|place| mask >> place & 1 == 0);
+        let never_used = |place: &usize| places[*place] == Address::default();
+        let place = unused.clone().find(never_used).or_else(|| unused.clone().next());
+        if let Some(place) = place {
+            places[place] = *source;
+            mask |= 1 << place;
+        }
+    }
+    (places, mask)
+}
+
 fn kept(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
     previous.filter(|old| old.address == wish.address).map_or_else(Way::default, |old| Way {
         hop: old.hop,
         nat_sources: old.nat_sources,
-        nat_source_count: old.nat_source_count,
+        nat_source_mask: old.nat_source_mask,
         tunnel: old.tunnel,
     })
 }
@@ -291,7 +310,7 @@ mod tests {
         let up = next(None, &Backend::default(), &base);
         let check = |wish: Wish<'_>, interface, sources| {
             let got = next(Some(&up), &up, &wish);
-            assert_eq!((got.hop.interface, got.nat_source_count), (interface, sources), "{wish:?}");
+            assert_eq!((got.hop.interface, got.nat_source_mask), (interface, sources), "{wish:?}");
         };
         check(Wish { reach: &pending, ..base }, 3, 1);
         check(Wish { reach: &pending, pool: 2, ..base }, 3, 1);

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lb_common::{
     address::Address,
+    flow::IdleTimes,
     layout::{
-        Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Settings, Vip,
-        VipKey,
+        Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Vip, VipKey,
     },
-    pin::refresh_step_ns,
+    pin::{refresh_step_ns, refresh_ticks},
 };
 
 use super::{
@@ -53,7 +53,7 @@ pub struct Wanted {
     /// The next scope id.
     pub next_scope: u32,
     /// Idle times.
-    pub settings: Settings,
+    pub idle: IdleTimes,
     /// All names.
     pub identities: BTreeMap<IdentityKey, String>,
     /// All VIPs.
@@ -99,7 +99,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
         ids: Ids::recover(&inputs.there.identities),
         wanted: Wanted {
             next_scope: inputs.there.meta.next_scope.max(1),
-            settings: inputs.model.settings,
+            idle: inputs.model.idle,
             identities: BTreeMap::new(),
             vips: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -127,7 +127,7 @@ pub fn takes_clients(record: &Backend, weight: u16, forward: Forward) -> bool {
     record.state == BackendState::Ready.code()
         && weight > 0
         && record.hop.interface != 0
-        && (forward != Forward::Nat || record.nat_source_count > 0)
+        && (forward != Forward::Nat || record.nat_source_mask != 0)
 }
 
 struct Planner<'a> {
@@ -392,8 +392,9 @@ impl Planner<'_> {
                 listener: id,
                 pool,
                 scope: self.scope_id(pins, pool),
+                refresh_ticks: refresh_ticks(refresh_step_ns(pins.timeout_ns)),
                 refresh: pins.refresh.code(),
-                pad: [0; 3],
+                pad: [0; 7],
             },
             None => Vip {
                 timeout_ns: 0,
@@ -403,8 +404,9 @@ impl Planner<'_> {
                 listener: id,
                 pool,
                 scope: 0,
+                refresh_ticks: refresh_ticks(refresh_step_ns(u64::MAX)),
                 refresh: Refresh::Never.code(),
-                pad: [0; 3],
+                pad: [0; 7],
             },
         };
         self.wanted.vips.insert(listener.key, vip);
@@ -414,7 +416,8 @@ impl Planner<'_> {
     fn own(&mut self) {
         let serving = self.wanted.backends.values().filter(|record| lives::in_service(record));
         let sources = serving.flat_map(|record| {
-            record.nat_sources.iter().take(record.nat_source_count as usize).copied()
+            let places = record.nat_sources.iter().enumerate();
+            places.filter(|(place, _)| record.nat_source_mask >> place & 1 != 0).map(|(_, it)| *it)
         });
         let sources = sources.map(|source| (source, Own::default()));
         self.wanted.own =

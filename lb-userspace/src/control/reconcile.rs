@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use lb_common::{
     address::Address,
     event::Event,
+    flow,
     hash::Seed,
     layout::{IdentityKey, Kind, Meta, Name, Pool, Running, Scheduler},
 };
@@ -109,9 +110,10 @@ fn at<'a>(object: impl FnOnce() -> String + 'a) -> impl FnOnce(MapError) -> Appl
 
 impl<M: LbMaps> Run<'_, M> {
     fn names(&mut self) -> Result<(), ApplyError> {
-        if self.there.settings != Some(self.wanted.settings) {
-            self.maps.set_settings(&self.wanted.settings).map_err(at(|| "settings".into()))?;
-            self.there.settings = Some(self.wanted.settings);
+        if self.there.idle != Some(self.wanted.idle) {
+            let settings = flow::settings(&self.wanted.idle, self.maps.tick_ns());
+            self.maps.set_settings(&settings).map_err(at(|| "settings".into()))?;
+            self.there.idle = Some(self.wanted.idle);
             self.done.writes += 1;
         }
         let meta = Meta { next_scope: self.wanted.next_scope, ..self.there.meta };
@@ -365,7 +367,6 @@ fn retire_listener_counters(maps: &mut impl LbMaps, row: u32) -> Result<(), MapE
     if [Event::PinMade, Event::FlowMade, Event::ReplyMade].iter().any(|event| made(*event) > 0) {
         let mut totals = maps.reclaim()?;
         totals.pins_removed = totals.pins_removed.wrapping_sub(made(Event::PinMade));
-        totals.flows_removed = totals.flows_removed.wrapping_sub(made(Event::FlowMade));
         totals.replies_removed = totals.replies_removed.wrapping_sub(made(Event::ReplyMade));
         maps.set_reclaim(&totals)?;
     }

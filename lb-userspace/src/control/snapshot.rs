@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     address::Address,
-    layout::{Backend, IdentityKey, Kind, Meta, Own, Pool, Settings, Vip, VipKey},
+    flow::IdleTimes,
+    layout::{Backend, IdentityKey, Kind, Meta, Own, Pool, Vip, VipKey},
 };
 
 use super::plan::Weighed;
@@ -17,8 +18,8 @@ use crate::maps::{LbMaps, MapError};
 pub struct Snapshot {
     /// `META`.
     pub meta: Meta,
-    /// `SETTINGS`; `None`: not written by this agent yet.
-    pub settings: Option<Settings>,
+    /// What stands in `SETTINGS`; `None`: not written by this agent yet.
+    pub idle: Option<IdleTimes>,
     /// `IDENTITIES`. A name that is no text stands as an empty one, which nothing has.
     pub identities: BTreeMap<IdentityKey, String>,
     /// `VIPS`.
@@ -56,7 +57,7 @@ impl Snapshot {
         let weighed = weighed.collect();
         Ok(Self {
             meta: maps.meta()?,
-            settings: None,
+            idle: None,
             identities,
             vips: maps.vips()?.into_iter().collect(),
             own: maps.own()?.into_iter().collect(),

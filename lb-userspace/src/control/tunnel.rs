@@ -19,7 +19,7 @@ pub(super) fn lay(mut way: Way, wanted: Option<&model::Tunnel>) -> Way {
     let mtu = wanted.mtu.unwrap_or(u16::MAX).min(way.tunnel.mtu);
     let source = wanted.source.or_else(|| preferred(&way));
     way.nat_sources = Default::default();
-    way.nat_source_count = 0;
+    way.nat_source_mask = 0;
     match source {
         Some((source, spread)) if mtu >= SMALLEST_MTU => {
             let (kind, port_be) = (wanted.kind.code(), wanted.port_be);
@@ -34,9 +34,8 @@ pub(super) fn lay(mut way: Way, wanted: Option<&model::Tunnel>) -> Way {
 /// record has it.
 fn preferred(way: &Way) -> Option<(Address, Address)> {
     let none = Address::default();
-    let [first, ..] = way.nat_sources;
-    if way.nat_source_count > 0 {
-        return Some((first, none));
+    if let Some(first) = way.nat_sources.get(way.nat_source_mask.trailing_zeros() as usize) {
+        return Some((*first, none));
     }
     let kept = way.tunnel.kind != Encapsulation::None.code() && way.tunnel.spread == none;
     kept.then_some((way.tunnel.source, none))
@@ -54,10 +53,10 @@ mod tests {
         IpAddr::from([10, 0, 0, last]).into()
     }
 
-    fn way(sources: u32, mtu: u16) -> Way {
+    fn way(sources_mask: u32, mtu: u16) -> Way {
         let mut way = Way { hop: Hop { interface: 3, ..Hop::default() }, ..Way::default() };
         way.nat_sources[0] = address(254);
-        way.nat_source_count = sources;
+        way.nat_source_mask = sources_mask;
         way.tunnel.mtu = mtu;
         way
     }
@@ -74,7 +73,7 @@ mod tests {
             assert_eq!(got.hop.interface, 3);
             assert_eq!((got.tunnel.source, got.tunnel.spread, got.tunnel.mtu), want);
             assert_eq!((got.tunnel.kind, got.tunnel.port_be), (Encapsulation::Gue.code(), 7));
-            assert_eq!((got.nat_source_count, got.nat_sources[0]), (0, Address::default()));
+            assert_eq!((got.nat_source_mask, got.nat_sources[0]), (0, Address::default()));
             // A neighbour that is silent, and the record that this came to.
             let again =
                 lay(Way { tunnel: got.tunnel, ..way(0, 0) }, Some(&wanted(configured, mtu)));
@@ -93,7 +92,7 @@ mod tests {
             assert_eq!((got.hop.interface, got.tunnel), (0, Tunnel::default()));
         }
         let plain = lay(way(1, 1500), None);
-        assert_eq!((plain.hop.interface, plain.nat_source_count), (3, 1));
+        assert_eq!((plain.hop.interface, plain.nat_source_mask), (3, 1));
         assert_eq!(plain.tunnel, Tunnel::default());
     }
 }

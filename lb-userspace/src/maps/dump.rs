@@ -17,12 +17,12 @@ use std::{
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendRef, BackendState, Encapsulation, Flow, FlowKey, Forward, IdentityKey,
-        Kind, ON_DOWN_KEEP, Pin, PinKey, Pool, Protocol, Refresh, TcpState, Tunnel, Vip, VipKey,
+        Backend, BackendRef, BackendState, Encapsulation, Flow, Forward, IdentityKey, Kind,
+        ON_DOWN_KEEP, Pin, PinKey, Pool, Protocol, Refresh, TcpState, Tunnel, Vip, VipKey,
     },
 };
 
-use super::{Batch, Cursor, LbMaps, MapError};
+use super::{Cursor, LbMaps, MapError};
 
 /// Everything but counters and replies.
 pub fn dump(maps: &impl LbMaps) -> Result<String, MapError> {
@@ -48,9 +48,9 @@ pub fn dump(maps: &impl LbMaps) -> Result<String, MapError> {
     let mut pins = all(|cursor| maps.scan_pins(cursor))?;
     pins.sort_by_key(|(key, _)| *key);
     lines.extend(pins.iter().map(|(key, pin)| dump.pin(key, pin)));
-    let mut flows = all(|cursor| maps.scan_flows(cursor))?;
-    flows.sort_by_key(|(key, _)| *key);
-    lines.extend(flows.iter().map(|(key, flow)| dump.flow(key, flow)));
+    let mut flows: Vec<_> = all(|cursor| maps.scan_flows(cursor))?;
+    flows.sort_by_key(|flow| (flow.backend, flow.generation, flow.seen));
+    lines.extend(flows.iter().map(|flow| dump.flow(flow)));
     lines.push(String::new());
     Ok(lines.join("\n"))
 }
@@ -158,8 +158,8 @@ impl Dump {
         if backend.hop.interface != 0 {
             words.push(format!("interface={}", backend.hop.interface));
         }
-        if backend.nat_source_count != 0 {
-            words.push(format!("sources={}", backend.nat_source_count));
+        if backend.nat_source_mask != 0 {
+            words.push(format!("sources={}", backend.nat_source_mask.count_ones()));
         }
         words.extend(tunnel(&backend.tunnel));
         if backend.flags & ON_DOWN_KEEP != 0 {
@@ -184,16 +184,13 @@ impl Dump {
         )
     }
 
-    fn flow(&self, key: &FlowKey, flow: &Flow) -> String {
+    fn flow(&self, flow: &Flow) -> String {
         let state = TcpState::from_code(flow.state)
             .map_or_else(|| "?".to_owned(), |state| format!("{state:?}"));
         format!(
-            "flow {} {} -> {} {} {state} seen={}",
-            protocol(key.protocol),
-            socket(key.source, key.source_port_be),
-            socket(key.destination, key.destination_port_be),
-            self.named(flow.backend),
-            seconds(flow.last_seen_ns)
+            "flow {} {state} seen={}",
+            self.named(BackendRef::new(flow.backend, flow.generation)),
+            flow.seen
         )
     }
 }
@@ -228,9 +225,9 @@ fn seconds(nanoseconds: u64) -> String {
     if rest == 0 { format!("{whole}s") } else { format!("{whole}.{rest:09}s") }
 }
 
-fn all<K, V>(
-    mut scan: impl FnMut(&mut Cursor) -> Result<Batch<K, V>, MapError>,
-) -> Result<Vec<(K, V)>, MapError> {
+fn all<E>(
+    mut scan: impl FnMut(&mut Cursor) -> Result<Vec<E>, MapError>,
+) -> Result<Vec<E>, MapError> {
     let mut cursor = Cursor::default();
     let mut entries = Vec::new();
     while !cursor.done {

@@ -20,6 +20,7 @@ use lb_common::{
         ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::{self, Verdict},
+    ticks,
 };
 
 use super::{Batch, Cursor, LbMaps, MapError, Swept};
@@ -49,8 +50,8 @@ pub struct FakeMaps {
     pub running: BTreeMap<u32, Running>,
     /// `PINS`.
     pub pins: BTreeMap<PinKey, Pin>,
-    /// `FLOWS`.
-    pub flows: BTreeMap<FlowKey, Flow>,
+    /// The flows in `FLOWS`, in no order.
+    pub flows: Vec<Flow>,
     /// `REPLIES`.
     pub replies: BTreeMap<FlowKey, Reply>,
     /// `LISTENER_STATS`.
@@ -319,8 +320,10 @@ impl LbMaps for FakeMaps {
         self.batch_of("PINS", &self.pins, cursor)
     }
 
-    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError> {
-        self.batch_of("FLOWS", &self.flows, cursor)
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Vec<Flow>, MapError> {
+        let flows: BTreeMap<u64, Flow> = (0..).zip(self.flows.iter().copied()).collect();
+        let batch = self.batch_of("FLOWS", &flows, cursor)?;
+        Ok(batch.into_iter().map(|(_, flow)| flow).collect())
     }
 
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
@@ -356,11 +359,6 @@ impl LbMaps for FakeMaps {
                 };
                 self.sweep_through("PINS", |maps| &mut maps.pins, judge, &mut cursor)
             }
-            Swept::Flows => {
-                let judge =
-                    |_: &_, flow: &Flow| sweep::flow(&by.times, flow, by.lives(flow.backend));
-                self.sweep_through("FLOWS", |maps| &mut maps.flows, judge, &mut cursor)
-            }
             Swept::Replies => {
                 let judge = |_: &_, reply: &Reply| sweep::reply(&by.times, reply);
                 self.sweep_through("REPLIES", |maps| &mut maps.replies, judge, &mut cursor)
@@ -393,5 +391,13 @@ impl LbMaps for FakeMaps {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn now_ticks(&self) -> u32 {
+        ticks::short(self.now_ns / self.tick_ns())
+    }
+
+    fn tick_ns(&self) -> u64 {
+        ticks::TEST_NS
     }
 }

@@ -16,14 +16,15 @@ use lb_common::{
     fingerprint,
     hash::Seed,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Backend, BackendCounters, Flow, FlowLine, IdentityKey, ListenerCounters, Lives, Meta, Name,
         Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
         VipLine, VipRow,
     },
+    lines,
     maps::{
         BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
-        RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_FLOWS, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES,
-        SWEEP_SCOPES, TABLES, VIP_INDEX, VIPS,
+        RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES, SWEEP_SCOPES,
+        TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
     sweep::Verdict,
@@ -33,6 +34,7 @@ use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
     large::{Large, failed, failed_io},
     per_cpu::PerCpu,
+    ticks::{self, Ticks},
     vip_index::{Change, VipIndex},
     walk,
 };
@@ -48,7 +50,8 @@ pub struct KernelMaps {
     backends: Large<u32, Backend>,
     running: Large<u32, Running>,
     pins: Large<PinKey, Pin>,
-    flows: Large<FlowKey, Flow>,
+    flows: Large<u32, FlowLine>,
+    ticks: Ticks,
     settings: Array<MapData, Settings>,
     reclaim: Array<MapData, Reclaim>,
     meta: Array<MapData, Meta>,
@@ -68,19 +71,19 @@ pub fn meta(directory: &Path) -> Result<Meta, MapError> {
 }
 
 impl KernelMaps {
-    /// Opens the maps that are pinned in `directory`; `seed` is the program's. Mends what an agent
-    /// that was killed has left half done.
-    pub fn open(directory: &Path, seed: Seed) -> Result<Self, MapError> {
-        let (maps, changes) = Self::restore(directory, seed)?;
+    /// Opens the maps that are pinned in `directory`; `seed` is the program's, as are `ticks`.
+    /// Mends what an agent that was killed has left half done.
+    pub fn open(directory: &Path, seed: Seed, ticks: Ticks) -> Result<Self, MapError> {
+        let (maps, changes) = Self::restore(directory, seed, ticks)?;
         for change in changes {
             maps.vip_lines.write(&[change.line], &[change.value])?;
         }
         Ok(maps)
     }
 
-    /// The same to look only.
+    /// The same to look only, and not at flows' times.
     pub fn look(directory: &Path, seed: Seed) -> Result<Self, MapError> {
-        Ok(Self::restore(directory, seed)?.0)
+        Ok(Self::restore(directory, seed, Ticks::new(0, 0))?.0)
     }
 
     /// Their pins are in another directory now.
@@ -99,7 +102,11 @@ impl KernelMaps {
     }
 
     /// The maps, and what is to be mended.
-    fn restore(directory: &Path, seed: Seed) -> Result<(Self, Vec<Change>), MapError> {
+    fn restore(
+        directory: &Path,
+        seed: Seed,
+        ticks: Ticks,
+    ) -> Result<(Self, Vec<Change>), MapError> {
         let vips = Large::<u32, VipRow>::open(directory, VIPS)?;
         let vip_lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?;
         let rows: Vec<_> = vips.all()?.into_iter().skip(1).map(|row| row.key).collect();
@@ -116,6 +123,7 @@ impl KernelMaps {
             running: Large::open(directory, RUNNING)?,
             pins: Large::open(directory, PINS)?,
             flows: Large::open(directory, FLOWS)?,
+            ticks,
             settings: open(directory, SETTINGS, Map::Array)?,
             reclaim: open(directory, RECLAIM, Map::Array)?,
             meta: open(directory, META, Map::Array)?,
@@ -286,8 +294,10 @@ impl LbMaps for KernelMaps {
         self.pins.scan(cursor)
     }
 
-    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError> {
-        self.flows.scan(cursor)
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Vec<Flow>, MapError> {
+        let lines = self.flows.scan(cursor)?;
+        let entries = lines.into_iter().flat_map(|(_, line)| line.entries);
+        Ok(entries.filter(|entry| lines::is_flow(entry.owner)).map(Flow::unpack).collect())
     }
 
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
@@ -317,7 +327,6 @@ impl LbMaps for KernelMaps {
     fn begin_sweep(&mut self, table: Swept) -> Result<(), MapError> {
         let name = match table {
             Swept::Pins => SWEEP_PINS,
-            Swept::Flows => SWEEP_FLOWS,
             Swept::Replies => SWEEP_REPLIES,
         };
         let iterator = File::open(self.directory.join(name)).map_err(failed_io("open", name))?;
@@ -363,12 +372,15 @@ impl LbMaps for KernelMaps {
     }
 
     fn now_ns(&self) -> u64 {
-        // The data path reads the coarse clock, which runs behind this one by a tick at most.
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
-        now.map_or(0, |now| {
-            let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
-            seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
-        })
+        ticks::now_ns()
+    }
+
+    fn now_ticks(&self) -> u32 {
+        self.ticks.at(ticks::now_ns())
+    }
+
+    fn tick_ns(&self) -> u64 {
+        self.ticks.tick_ns()
     }
 }
 

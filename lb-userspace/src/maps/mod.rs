@@ -7,14 +7,15 @@ pub mod kernel;
 mod large;
 pub mod older;
 mod per_cpu;
+pub mod ticks;
 mod vip_index;
 pub(crate) mod walk;
 
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, FlowKey, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Backend, BackendCounters, Flow, IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin,
+        PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::Verdict,
 };
@@ -50,8 +51,6 @@ pub type Batch<K, V> = Vec<(K, V)>;
 pub enum Swept {
     /// `PINS`.
     Pins,
-    /// `FLOWS`.
-    Flows,
     /// `REPLIES`.
     Replies,
 }
@@ -118,8 +117,8 @@ pub trait LbMaps {
 
     /// The next pins of a scan, some thousands at a time.
     fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError>;
-    /// The next flows of a scan.
-    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Batch<FlowKey, Flow>, MapError>;
+    /// The next flows of a scan, also those that are over.
+    fn scan_flows(&self, cursor: &mut Cursor) -> Result<Vec<Flow>, MapError>;
     /// Deletes pins; those that are not there are passed over. How many were there.
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError>;
 
@@ -147,6 +146,10 @@ pub trait LbMaps {
     /// Sets a backend's counters to zero, before a new backend gets the row.
     fn clear_backend_counters(&mut self, row: u32) -> Result<(), MapError>;
 
-    /// The clock that packets are judged by: monotonic, nanoseconds.
+    /// The clock that pins are judged by: monotonic, nanoseconds.
     fn now_ns(&self) -> u64;
+    /// The clock that flows are judged by; see [`lb_common::ticks`].
+    fn now_ticks(&self) -> u32;
+    /// How long its ticks are, nanoseconds.
+    fn tick_ns(&self) -> u64;
 }

@@ -12,7 +12,7 @@ use lb_common::{
     address::Address,
     layout::{
         Backend, Hop, IdentityKey, Kind, Meta, NAT_SOURCES, Name, Pin, PinKey, Pool, Reclaim,
-        Tunnel, Vip, VipKey, VipLine, VipRow,
+        Tunnel, Vip, VipKey, VipLine,
     },
     maps::{BACKENDS, IDENTITIES, LAYOUT_VERSION, META, PINS, POOLS, VIP_INDEX, VIPS},
 };
@@ -35,11 +35,12 @@ struct Layout {
 
 /// Every version that is taken over. Each change of a layout that is read here gets its version's
 /// row; what has changed gets its old form below.
-const KNOWN: [Layout; 4] = [
+const KNOWN: [Layout; 5] = [
     Layout { version: 3, vips: vips_by_key, backends: backends::<WithoutTunnel> },
-    Layout { version: 4, vips: vips_in_rows, backends: backends::<WithoutTunnel> },
-    Layout { version: 5, vips: vips_in_rows, backends: backends::<Backend> },
-    Layout { version: 6, vips: vips_in_rows, backends: backends::<Backend> },
+    Layout { version: 4, vips: vips_in_rows::<TimedVip>, backends: backends::<WithoutTunnel> },
+    Layout { version: 5, vips: vips_in_rows::<TimedVip>, backends: backends::<Counted> },
+    Layout { version: 6, vips: vips_in_rows::<TimedVip>, backends: backends::<Counted> },
+    Layout { version: 7, vips: vips_in_rows::<Vip>, backends: backends::<Backend> },
 ];
 
 // Of these the present form is that of all versions in `KNOWN`, but for what is said there. Who
@@ -47,7 +48,7 @@ const KNOWN: [Layout; 4] = [
 const _: () = {
     assert!(size_of::<Meta>() == 32 && size_of::<Name>() == 64 && size_of::<IdentityKey>() == 8);
     assert!(size_of::<PinKey>() == 20 && size_of::<Pin>() == 24 && size_of::<Pool>() == 8);
-    assert!(size_of::<VipKey>() == 20 && size_of::<Vip>() == 56 && size_of::<VipRow>() == 80);
+    assert!(size_of::<VipKey>() == 20 && size_of::<TimedVip>() == 56 && size_of::<Vip>() == 64);
     assert!(size_of::<WithoutTunnel>() == 132 && size_of::<Backend>() == 172);
 };
 
@@ -149,22 +150,85 @@ fn pool_key(id: u32) -> IdentityKey {
 
 /// Version 3: a hash map.
 fn vips_by_key(directory: &Path) -> Result<Vec<(VipKey, Vip)>, MapError> {
-    Large::<VipKey, Vip>::open(directory, VIPS)?.entries()
+    let entries = Large::<VipKey, TimedVip>::open(directory, VIPS)?.entries()?;
+    Ok(entries.into_iter().map(|(key, vip)| (key, vip.into())).collect())
 }
 
 /// From version 4 on: rows of an array, of which an index names those that hold.
-fn vips_in_rows(directory: &Path) -> Result<Vec<(VipKey, Vip)>, MapError> {
-    let rows = Large::<u32, VipRow>::open(directory, VIPS)?.all()?;
+fn vips_in_rows<V: Pod + Into<Vip>>(directory: &Path) -> Result<Batch<VipKey, Vip>, MapError> {
+    let rows = Large::<u32, Row<V>>::open(directory, VIPS)?.all()?;
     let lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?.all()?;
     let named = lines.iter().flat_map(|line| line.entries).map(VipLine::row);
     let row = |row: u16| rows.get(usize::from(row));
-    Ok(named.filter(|row| *row != 0).filter_map(row).map(|row| (row.key, row.vip)).collect())
+    Ok(named.filter(|row| *row != 0).filter_map(row).map(|row| (row.key, row.vip.into())).collect())
 }
 
 fn backends<B: Pod + Into<Backend>>(directory: &Path) -> Result<Vec<(u32, Backend)>, MapError> {
     let rows = Large::<u32, B>::open(directory, BACKENDS)?.entries()?;
     let rows = rows.into_iter().map(|(id, row)| (id, row.into()));
     Ok(rows.filter(|(_, row)| *row != Backend::zeroed()).collect())
+}
+
+/// [`lb_common::layout::VipRow`] with that for a VIP.
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable)]
+struct Row<V> {
+    key: VipKey,
+    pad: u32,
+    vip: V,
+}
+
+// SAFETY: 20 and 4 bytes, then a VIP, whose size is a multiple of its alignment of 8: integers
+// without padding between or behind them.
+unsafe impl<V: Pod> Pod for Row<V> {}
+
+/// [`Vip`] before version 7: without ticks.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct TimedVip {
+    timeout_ns: u64,
+    max_lifetime_ns: u64,
+    refresh_ns: u64,
+    client_mask: Address,
+    listener: u32,
+    pool: u32,
+    scope: u32,
+    refresh: u8,
+    pad: [u8; 3],
+}
+
+impl From<TimedVip> for Vip {
+    /// The agent then adds the ticks, as to a VIP that has changed.
+    fn from(old: TimedVip) -> Self {
+        Self {
+            timeout_ns: old.timeout_ns,
+            max_lifetime_ns: old.max_lifetime_ns,
+            refresh_ns: old.refresh_ns,
+            client_mask: old.client_mask,
+            listener: old.listener,
+            pool: old.pool,
+            scope: old.scope,
+            refresh: old.refresh,
+            ..Self::zeroed()
+        }
+    }
+}
+
+/// [`Backend`] before version 7: with a number of sources, the first of the places, in the stead
+/// of a mask.
+#[repr(transparent)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Counted(Backend);
+
+impl From<Counted> for Backend {
+    fn from(Counted(old): Counted) -> Self {
+        Self { nat_source_mask: first(old.nat_source_mask), ..old }
+    }
+}
+
+/// The mask of so many places from the first on.
+fn first(count: u32) -> u32 {
+    (1_u32 << count.min(NAT_SOURCES as u32)) - 1
 }
 
 /// [`Backend`] before version 5.
@@ -190,7 +254,7 @@ impl From<WithoutTunnel> for Backend {
             nat_sources: old.nat_sources,
             hop: old.hop,
             tunnel: Tunnel::default(),
-            nat_source_count: old.nat_source_count,
+            nat_source_mask: first(old.nat_source_count),
             generation: old.generation,
             flows_since: old.flows_since,
             pool: old.pool,

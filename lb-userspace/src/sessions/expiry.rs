@@ -1,5 +1,6 @@
-//! The sweeper: reclaims pins, flows and replies that no packet honours any more, and counts the
-//! others.
+//! The sweeper: reclaims pins and replies that no packet honours any more, and counts the others,
+//! and the flows that are under way. A flow that is over needs nobody to reclaim it: its place is
+//! any new flow's.
 //!
 //! Owns what may be deleted, and the mark that makes it safe (P7). Expiry itself is judged by
 //! the packet that meets an entry; nothing here shortens or lengthens a life.
@@ -22,14 +23,15 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     event::Event,
-    layout::{BackendState, Lives, PinKey, Reclaim, Settings, SweepRules},
-    sweep::Verdict,
+    flow::{self, IdleTimes},
+    layout::{BackendState, Flow, Lives, PinKey, Reclaim, Settings, SweepRules},
+    sweep::{self, Verdict},
 };
 
 use super::scopes::Scopes;
 use crate::{
     control::snapshot::Snapshot,
-    maps::{LbMaps, MapError, Swept},
+    maps::{Cursor, LbMaps, MapError, Swept},
 };
 
 /// What was seen less than this ago is never deleted, nanoseconds.
@@ -40,7 +42,7 @@ pub const QUIET_NS: u64 = 5_000_000_000;
 pub struct Counts {
     /// Entries of `PINS`.
     pub pins: u64,
-    /// Entries of `FLOWS`.
+    /// Flows under way. None is ever removed.
     pub flows: u64,
     /// Entries of `REPLIES`.
     pub replies: u64,
@@ -63,11 +65,20 @@ pub struct Outcome {
     pub flows_of: BTreeMap<u32, u64>,
 }
 
+/// Which table a sweep is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Swept(Swept),
+    Flows(Cursor),
+}
+
 /// A sweep under way.
 #[derive(Debug)]
 pub struct Sweep {
     listeners: Vec<u32>,
-    table: Swept,
+    lives: BTreeMap<u32, Lives>,
+    settings: Settings,
+    stage: Stage,
     made: u64,
     removed: u64,
     /// Entries that stay, by the backend that they count for.
@@ -76,19 +87,22 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Sets the mark and waits for packets under way. `settings` are those in the map.
+    /// Sets the mark and waits for packets under way. `idle` is what packets go by.
     pub fn begin(
         maps: &mut impl LbMaps,
         there: &Snapshot,
-        settings: Settings,
+        idle: &IdleTimes,
     ) -> Result<Self, MapError> {
+        let settings = flow::settings(idle, maps.tick_ns());
         let now_ns = maps.now_ns();
         let before_ns = now_ns.saturating_sub(QUIET_NS);
         maps.set_reclaim(&Reclaim { before_ns, ..maps.reclaim()? })?;
         let rows = there.vips.values().map(|vip| vip.listener);
         let mut sweep = Self {
             listeners: std::iter::once(0).chain(rows).collect(),
-            table: Swept::Pins,
+            lives: lives(there),
+            settings,
+            stage: Stage::Swept(Swept::Pins),
             made: 0,
             removed: 0,
             held: Vec::new(),
@@ -97,7 +111,7 @@ impl Sweep {
         let rules = SweepRules { now_ns, before_ns, settings };
         let begun = maps
             .grace_period()
-            .and_then(|()| set_rules(maps, there, &rules))
+            .and_then(|()| set_rules(maps, there, &sweep.lives, &rules))
             .and_then(|()| sweep.enter(maps, Swept::Pins));
         if let Err(error) = begun {
             abort(maps)?;
@@ -109,21 +123,51 @@ impl Sweep {
     /// Deals with the next entries; true: those were the last, and the mark is cleared. After an
     /// error the sweep is to be dropped after [`abort`].
     pub fn step(&mut self, maps: &mut impl LbMaps) -> Result<bool, MapError> {
+        let table = match &mut self.stage {
+            Stage::Swept(table) => *table,
+            Stage::Flows(cursor) => {
+                let flows = maps.scan_flows(cursor)?;
+                let done = cursor.done;
+                self.count_flows(&flows, maps.now_ticks());
+                if done {
+                    self.outcome.evicted.flows =
+                        maps.listener_counters(0)?.events[Event::FlowEvicted as usize];
+                    self.enter(maps, Swept::Replies)?;
+                }
+                return Ok(false);
+            }
+        };
         let verdicts = maps.sweep()?;
         if !verdicts.is_empty() {
-            self.count(maps, &verdicts)?;
+            self.count(maps, table, &verdicts)?;
             return Ok(false);
         }
-        self.leave(maps)?;
-        match self.table {
-            Swept::Pins => self.enter(maps, Swept::Flows)?,
-            Swept::Flows => self.enter(maps, Swept::Replies)?,
+        self.leave(maps, table)?;
+        match table {
+            Swept::Pins => {
+                // Nothing of them is deleted, but what a flow keeps alive is seen after its pin.
+                self.stage = Stage::Flows(Cursor::default());
+                Ok(false)
+            }
             Swept::Replies => {
                 abort(maps)?;
-                return Ok(true);
+                Ok(true)
             }
         }
-        Ok(false)
+    }
+
+    fn count_flows(&mut self, flows: &[Flow], now: u32) {
+        for flow in flows {
+            let lives = self.lives.get(&flow.backend).copied().unwrap_or_default();
+            match sweep::flow(&self.settings, flow, lives, now) {
+                Verdict::Dead => continue,
+                Verdict::Held(0) => {}
+                Verdict::Held(backend) => {
+                    *self.outcome.flows_of.entry(backend).or_default() += 1;
+                }
+            }
+            self.outcome.held.flows += 1;
+        }
     }
 
     /// What has been found and done; complete after the last step.
@@ -133,12 +177,11 @@ impl Sweep {
     }
 
     fn enter(&mut self, maps: &mut impl LbMaps, table: Swept) -> Result<(), MapError> {
-        self.table = table;
+        self.stage = Stage::Swept(table);
         self.removed = 0;
         self.held.clear();
         let event = match table {
             Swept::Pins => Event::PinMade,
-            Swept::Flows => Event::FlowMade,
             Swept::Replies => Event::ReplyMade,
         };
         // Summed up before the scan: what is made meanwhile may be seen but not be counted, so
@@ -150,7 +193,12 @@ impl Sweep {
         maps.begin_sweep(table)
     }
 
-    fn count(&mut self, maps: &mut impl LbMaps, verdicts: &[Verdict]) -> Result<(), MapError> {
+    fn count(
+        &mut self,
+        maps: &mut impl LbMaps,
+        table: Swept,
+        verdicts: &[Verdict],
+    ) -> Result<(), MapError> {
         let mut removed = 0;
         for verdict in verdicts {
             match verdict {
@@ -165,24 +213,19 @@ impl Sweep {
             }
         }
         self.removed += removed;
-        add_removed(maps, self.table, removed)
+        add_removed(maps, table, removed)
     }
 
-    fn leave(&mut self, maps: &impl LbMaps) -> Result<(), MapError> {
+    fn leave(&mut self, maps: &impl LbMaps, table: Swept) -> Result<(), MapError> {
         let totals = maps.reclaim()?;
         let held = self.held.iter().sum();
         let of = (1..).zip(self.held.iter().skip(1).copied()).filter(|(_, count)| *count != 0);
-        let Outcome { removed, held: all_held, evicted, pins_of, flows_of, .. } = &mut self.outcome;
-        match self.table {
+        let Outcome { removed, held: all_held, evicted, pins_of, .. } = &mut self.outcome;
+        match table {
             Swept::Pins => {
                 (removed.pins, all_held.pins) = (self.removed, held);
                 evicted.pins = evictions(self.made, totals.pins_removed, held);
                 *pins_of = of.collect();
-            }
-            Swept::Flows => {
-                (removed.flows, all_held.flows) = (self.removed, held);
-                evicted.flows = evictions(self.made, totals.flows_removed, held);
-                *flows_of = of.collect();
             }
             Swept::Replies => {
                 (removed.replies, all_held.replies) = (self.removed, held);
@@ -193,18 +236,25 @@ impl Sweep {
     }
 }
 
+/// The lives of every backend that there ever was, by id.
+fn lives(there: &Snapshot) -> BTreeMap<u32, Lives> {
+    let lives = there.backends.iter().map(|(id, backend)| {
+        let used = backend.state != BackendState::Unset.code();
+        let lives = Lives { generation: backend.generation, flows_since: backend.flows_since };
+        (*id, if used { lives } else { Lives::default() })
+    });
+    lives.collect()
+}
+
 /// Writes what entries are judged by.
-fn set_rules(maps: &mut impl LbMaps, there: &Snapshot, rules: &SweepRules) -> Result<(), MapError> {
+fn set_rules(
+    maps: &mut impl LbMaps,
+    there: &Snapshot,
+    lives: &BTreeMap<u32, Lives>,
+    rules: &SweepRules,
+) -> Result<(), MapError> {
     let scopes: Vec<_> = Scopes::new(there).times().collect();
-    let lives: Vec<_> = there
-        .backends
-        .iter()
-        .map(|(id, backend)| {
-            let used = backend.state != BackendState::Unset.code();
-            let lives = Lives { generation: backend.generation, flows_since: backend.flows_since };
-            (*id, if used { lives } else { Lives::default() })
-        })
-        .collect();
+    let lives: Vec<_> = lives.iter().map(|(id, lives)| (*id, *lives)).collect();
     maps.set_sweep(rules, &scopes, &lives)
 }
 
@@ -234,7 +284,6 @@ fn add_removed(maps: &mut impl LbMaps, table: Swept, removed: u64) -> Result<(),
     let mut totals = maps.reclaim()?;
     let total = match table {
         Swept::Pins => &mut totals.pins_removed,
-        Swept::Flows => &mut totals.flows_removed,
         Swept::Replies => &mut totals.replies_removed,
     };
     *total = total.wrapping_add(removed);

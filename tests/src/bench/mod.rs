@@ -1,5 +1,6 @@
 //! The real program on maps of a test's own: a scene is set, packets go in, outcomes come out.
 
+pub mod flows;
 mod program;
 mod scene;
 pub mod site;
@@ -9,10 +10,8 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::{
     address::Address,
-    layout::{
-        Backend, Datagram, Flow, FlowKey, FragmentKey, Own, Pin, PinKey, Pool, Reply, Vip, VipKey,
-    },
-    maps::{FLOWS, FRAGMENTS, REPLIES},
+    layout::{Backend, Datagram, FlowKey, FragmentKey, Own, Pin, PinKey, Pool, Reply, Vip, VipKey},
+    maps::{FRAGMENTS, REPLIES},
 };
 use lb_userspace::{
     config::Limits,
@@ -41,6 +40,8 @@ pub struct Bench {
     program: Loaded,
     clock: Array<MapData, u64>,
     now_ns: u64,
+    /// Packets' flows, by tag.
+    met: BTreeMap<u64, FlowKey>,
     vips: BTreeMap<VipKey, Vip>,
     own: BTreeMap<Address, Own>,
     pools: BTreeMap<u32, Pool>,
@@ -60,16 +61,6 @@ impl Bench {
     #[must_use]
     pub fn pins(&self) -> BTreeMap<PinKey, Pin> {
         self.scan(KernelMaps::scan_pins)
-    }
-
-    /// All flows.
-    ///
-    /// # Panics
-    ///
-    /// When the map cannot be read.
-    #[must_use]
-    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
-        self.scan(KernelMaps::scan_flows)
     }
 
     /// All entries for answers.
@@ -151,18 +142,6 @@ impl Bench {
     pub fn put_reply(&mut self, key: &FlowKey, reply: &Reply) {
         let mut map = self.open::<FlowKey, Reply>(REPLIES);
         map.insert(key, reply, 0).expect("a reply written");
-    }
-
-    /// Deletes all flows, as evictions would.
-    ///
-    /// # Panics
-    ///
-    /// When the map cannot be written.
-    pub fn forget_flows(&mut self) {
-        let mut map = self.open::<FlowKey, Flow>(FLOWS);
-        for key in self.flows().keys() {
-            map.remove(key).expect("a flow removed");
-        }
     }
 
     /// Deletes all entries for answers, as evictions would.

@@ -8,7 +8,8 @@ use aya::{
 };
 use lb_common::{
     event::{Event, EventKind},
-    layout::{Flow, FlowKey, Pin, PinKey, Reply},
+    features::Features,
+    layout::{FlowKey, Pin, PinKey, Reply},
     maps,
 };
 use lb_userspace::{
@@ -56,8 +57,8 @@ impl Bench {
         Self::made(entries, |_| {})
     }
 
-    /// With room for one entry only in that map, one of `PINS`, `FLOWS` and `REPLIES`: an insert
-    /// of another fails, as it otherwise does only when the kernel has no memory.
+    /// With room for one entry only in that map, `PINS` or `REPLIES`: an insert of another
+    /// fails, as it otherwise does only when the kernel has no memory.
     ///
     /// # Panics
     ///
@@ -66,7 +67,6 @@ impl Bench {
     pub fn with_room_for_one(map: &str) -> Self {
         let [key, value] = match map {
             maps::PINS => [size_of::<PinKey>(), size_of::<Pin>()],
-            maps::FLOWS => [size_of::<FlowKey>(), size_of::<Flow>()],
             maps::REPLIES => [size_of::<FlowKey>(), size_of::<Reply>()],
             other => panic!("{other} is not filled by packets"),
         };
@@ -77,12 +77,41 @@ impl Bench {
         })
     }
 
+    /// With a single line of flows.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_a_line_of_flows() -> Self {
+        Self::with(1024, Some(2), Features::ALL, |_| {})
+    }
+
+    /// Loaded for these features only.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn loaded_for(features: Features) -> Self {
+        Self::with(1024, None, features, |_| {})
+    }
+
     fn made(entries: u32, prepare: impl FnOnce(&Path)) -> Self {
+        Self::with(entries, None, Features::ALL, prepare)
+    }
+
+    fn with(
+        entries: u32,
+        flows: Option<u32>,
+        features: Features,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let cpus = u32::try_from(aya::util::nr_cpus().expect("CPUs counted")).expect("a few CPUs");
         let entries = entries.max(512 * cpus);
         let limits = Limits {
             pins: entries,
-            flows: entries,
+            flows: flows.unwrap_or(entries),
             listeners: 16,
             backends: 64,
             pools: 4,
@@ -90,7 +119,7 @@ impl Bench {
         };
         let mount = Mount::new();
         prepare(&mount.instance());
-        let (program, clock) = load(&mount, &limits);
+        let (program, clock) = load(&mount, &limits, features);
         let mut maps = program.maps().expect("maps opened");
         maps.set_meta(&limits::meta(&limits)).expect("meta written");
         maps.set_settings(&SETTINGS).expect("settings written");
@@ -100,6 +129,7 @@ impl Bench {
             program,
             clock,
             now_ns: 0,
+            met: BTreeMap::new(),
             vips: BTreeMap::new(),
             own: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -119,7 +149,7 @@ impl Bench {
     ///
     /// When the program cannot be loaded.
     pub fn reload(&mut self) {
-        let (program, clock) = load(&self.mount, &self.limits);
+        let (program, clock) = load(&self.mount, &self.limits, Features::ALL);
         self.maps = program.maps().expect("maps opened");
         self.program = program;
         self.clock = clock;
@@ -157,6 +187,7 @@ impl Bench {
     ///
     /// When what must hold of every packet does not; see [`Outcome`].
     pub fn send(&mut self, frame: &Frame) -> Outcome {
+        self.meet(frame);
         self.run(&frame.build())
     }
 
@@ -215,13 +246,14 @@ impl Bench {
     }
 }
 
-fn load(mount: &Mount, limits: &Limits) -> (Loaded, Array<MapData, u64>) {
+fn load(mount: &Mount, limits: &Limits, features: Features) -> (Loaded, Array<MapData, u64>) {
     let mut program = loader::load(&loader::Options {
         object: OBJECT,
         directory: &mount.instance(),
         limits,
         seed: SEED,
         packet_events: false,
+        features,
         test_clock: true,
     })
     .unwrap_or_else(|error| panic!("{error}"));

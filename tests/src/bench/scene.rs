@@ -4,12 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     address::Address,
+    flow::{IdleTimes, settings},
     hash::Seed,
     layout::{
         Backend, BackendState, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh, Running,
         Scheduler, Settings, Vip, VipKey,
     },
-    pin::refresh_step_ns,
+    pin::{refresh_step_ns, refresh_ticks},
+    ticks::TEST_NS,
 };
 use lb_userspace::maps::LbMaps as _;
 
@@ -20,12 +22,15 @@ use crate::{outcome::Outcome, packet::BALANCER_MAC};
 pub const SEED: Seed = Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
 
 /// The tests' idle times.
-pub const SETTINGS: Settings = Settings {
-    tcp_established_ns: 7440 * S,
-    tcp_transitory_ns: 240 * S,
-    tcp_time_wait_ns: 60 * S,
-    stateless_ns: 300 * S,
-};
+pub const SETTINGS: Settings = settings(
+    &IdleTimes {
+        tcp_established_ns: 7440 * S,
+        tcp_transitory_ns: 240 * S,
+        tcp_time_wait_ns: 60 * S,
+        stateless_ns: 300 * S,
+    },
+    TEST_NS,
+);
 
 /// NAT sources of a new backend.
 pub const NAT_SOURCE_V4: [u8; 4] = [10, 0, 0, 254];
@@ -129,7 +134,7 @@ impl Bench {
         let mut backend = Backend {
             address: address.ip().into(),
             hop: hop(id, 1, &[]),
-            nat_source_count: 1,
+            nat_source_mask: 1,
             generation: 1,
             flows_since: 1,
             pool,
@@ -193,16 +198,18 @@ impl Bench {
             pad: 0,
         };
         let listener = u32::try_from(self.vips.len()).expect("a few") + 1;
+        let refresh_ns = refresh_step_ns(if timeout_ns == 0 { u64::MAX } else { timeout_ns });
         let vip = Vip {
             timeout_ns,
             max_lifetime_ns: 0,
-            refresh_ns: refresh_step_ns(if timeout_ns == 0 { u64::MAX } else { timeout_ns }),
+            refresh_ns,
             client_mask: Address::mask(128),
             listener,
             pool,
             scope: if timeout_ns == 0 { 0 } else { listener },
+            refresh_ticks: refresh_ticks(refresh_ns),
             refresh: Refresh::Activity.code(),
-            pad: [0; 3],
+            pad: [0; 7],
         };
         let _new = self.vips.insert(key, vip);
         self.rows.push(listener);
@@ -247,6 +254,7 @@ impl Bench {
     pub fn change_vip(&mut self, key: VipKey, change: impl FnOnce(&mut Vip)) {
         let vip = self.vips.get_mut(&key).expect("a listener");
         change(vip);
+        vip.refresh_ticks = refresh_ticks(vip.refresh_ns);
         self.maps.set_vip(&key, vip).expect("VIP written");
     }
 

@@ -26,7 +26,12 @@ pub const WAYS: [(Forward, bool); 4] =
 /// for `nat`, at 81 for `dsr`; pins last a minute.
 #[must_use]
 pub fn site() -> Bench {
-    let mut bench = Bench::new();
+    fill(Bench::new())
+}
+
+/// The same in an empty scene.
+#[must_use]
+pub fn fill(mut bench: Bench) -> Bench {
     for (forward, v6) in WAYS {
         let pool = bench.pool(forward);
         let id = bench.backend(pool, if v6 { "[fd00::11]:8080" } else { "10.0.0.11:8080" });

@@ -65,6 +65,7 @@ fn a_client_that_has_one_backend() {
             assert_eq!(got.payload, packet(v6).payload);
 
             // Pinned, and then the hash says something else.
+            let _second = send_all(&mut bench, &all[..1], Event::Forwarded);
             bench.table(1, &[1 + by_hash % 3]);
             for one in send_all(&mut bench, &fragments(&packet(v6), 8)[1..], Event::Forwarded) {
                 assert_eq!(bench.chosen(&one), by_hash, "{one}");

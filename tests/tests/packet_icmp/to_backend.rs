@@ -120,7 +120,9 @@ fn flow_then_pin_then_hash() {
 
         bench.reset();
         bench.table(1, &[first]);
-        assert_eq!(bench.send(&packet).fate(), Event::Forwarded);
+        for _ in 0..2 {
+            assert_eq!(bench.send(&packet).fate(), Event::Forwarded);
+        }
         bench.table(1, &[other]);
         bench.forget_flows();
         check(&mut bench, first, "the pin's");

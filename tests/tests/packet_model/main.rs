@@ -216,7 +216,7 @@ fn the_program_does_what_the_model_says() {
 }
 
 /// Everything that persistence can do to a packet.
-const REACHED: [Event; 17] = [
+const REACHED: [Event; 16] = [
     Event::Forwarded,
     Event::Replied,
     Event::ResetSent,
@@ -226,7 +226,6 @@ const REACHED: [Event; 17] = [
     Event::DropGone,
     Event::DropNoFlow,
     Event::FlowMade,
-    Event::FlowInsertFailed,
     Event::FlowRenewed,
     Event::FlowPlacedByHash,
     Event::PinMade,

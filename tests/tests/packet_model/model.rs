@@ -11,6 +11,7 @@ use std::{
 use lb_common::{
     layout::FlowKey,
     select::{client_hash, flow_hash},
+    ticks::TEST_NS,
 };
 use tests::{
     bench::{S, SEED},
@@ -145,6 +146,7 @@ pub(crate) struct Pin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) life: Life,
+    /// To the tick.
     pub(crate) seen: u64,
     pub(crate) stage: Stage,
     pub(crate) owed: bool,
@@ -210,19 +212,19 @@ impl Model {
         port: u16,
     ) -> Result<Fate, String> {
         let Some(flow) = self.flows.get(&five).copied() else {
-            return self.place(five, flags, port, true);
+            return self.place(five, flags, port);
         };
-        if self.now - flow.seen >= flow.stage.idle() {
-            return self.place(five, flags, port, flow.seen >= self.mark);
+        if self.tick() - flow.seen >= flow.stage.idle() {
+            return self.place(five, flags, port);
         }
         let served = self.members[&flow.life.0].takes_flows(flow.life.1);
         let under_way = matches!(flow.stage, Stage::Opening | Stage::Running);
         match flags {
             Some(flags) if flags & (SYN | ACK) == SYN && (!served || !under_way) => {
-                self.place(five, Some(flags), port, true)
+                self.place(five, Some(flags), port)
             }
             _ if served => self.follow(five, flow, flags, port),
-            None => self.place(five, None, port, true),
+            None => self.place(five, None, port),
             Some(flags) => Ok(if flags & RST != 0 { Fate::Gone } else { Fate::Reset }),
         }
     }
@@ -239,9 +241,14 @@ impl Model {
         if nat && port != flow.port {
             return Err(format!("source port {port}, and the flow has {}", flow.port));
         }
-        if stage != flow.stage || self.now - flow.seen >= self.listeners[five.1].step() {
-            let owed = self.touch(five, flow.life, Touch::Under { owed: flow.owed });
-            let _old = self.flows.insert(five, Flow { seen: self.now, stage, owed, ..flow });
+        let step = self.listeners[five.1].step().next_multiple_of(TEST_NS);
+        // P12: a SYN shows nothing.
+        let proves = flags.is_none_or(|flags| flags & (SYN | ACK) != SYN);
+        if stage != flow.stage || self.tick() - flow.seen >= step || (flow.owed && proves) {
+            let owed = self.touch(five, flow.life, Touch::Under { owed: flow.owed && proves });
+            let owed = if proves { owed } else { flow.owed };
+            let seen = self.tick();
+            let _old = self.flows.insert(five, Flow { seen, stage, owed, ..flow });
             let key = self.answer(five, flow.life.0, flow.port);
             let whose = self.replies.get(&key).map(|reply| reply.five);
             if nat && whose.is_none_or(|owner| owner == five) {
@@ -252,21 +259,18 @@ impl Model {
         Ok(Fate::To(flow.life.0))
     }
 
-    /// A new flow; `written`: not when its old entry is being reclaimed (P7), which is said of
-    /// what is out of time only.
-    fn place(
-        &mut self,
-        five: Five,
-        flags: Option<u8>,
-        port: u16,
-        written: bool,
-    ) -> Result<Fate, String> {
+    /// A new flow.
+    fn place(&mut self, five: Five, flags: Option<u8>, port: u16) -> Result<Fate, String> {
         let Some(life) = self.choose(five) else { return Ok(Fate::NoBackend) };
         let nat = self.members[&life.0].nat;
         if flags.is_some_and(|flags| flags & RST != 0) {
             return Ok(if nat { Fate::NoFlow } else { Fate::To(life.0) });
         }
         let stage = Stage::first(flags);
+        if stage == Stage::Opening && !nat && !self.flows.contains_key(&five) {
+            // P12: nothing is kept of a SYN whose choice can be made again.
+            return Ok(Fate::To(life.0));
+        }
         if nat {
             let key = self.answer(five, life.0, port);
             if let Some(held) = self.replies.get(&key) {
@@ -280,11 +284,10 @@ impl Model {
             }
             let _old = self.replies.insert(key, Reply { five, life, seen: self.now, stage });
         }
-        let owed = self.touch(five, life, Touch::New);
-        if written {
-            let port = if nat { port } else { 0 };
-            let _old = self.flows.insert(five, Flow { life, seen: self.now, stage, owed, port });
-        }
+        let _none = self.touch(five, life, Touch::New);
+        let port = if nat { port } else { 0 };
+        let seen = self.tick();
+        let _old = self.flows.insert(five, Flow { life, seen, stage, owed: true, port });
         Ok(Fate::To(life.0))
     }
 
@@ -306,7 +309,7 @@ impl Model {
         }
         let key = (listener.scope, masked(five.0.ip(), listener.prefix));
         let serves = self.members[&life.0].takes_pins(life.1);
-        let owed = touch != Touch::Under { owed: false };
+        let owed = touch == Touch::Under { owed: true };
         let new = Pin { life, made: self.now, seen: self.now };
         let Some(mut pin) = self.pins.get(&key).copied() else {
             if owed && serves {
@@ -347,14 +350,20 @@ impl Model {
         if stage != reply.stage || self.now - reply.seen >= S / 4 {
             let _old = self.replies.insert(key, Reply { seen: self.now, stage, ..reply });
             let _owed = self.touch(reply.five, reply.life, Touch::Under { owed: false });
-            let made = Flow { life: reply.life, seen: self.now, stage, owed: false, port: key.1 };
+            let seen = self.tick();
+            let made = Flow { life: reply.life, seen, stage, owed: false, port: key.1 };
             let flow = self.flows.entry(reply.five).or_insert(made);
             if flow.life == reply.life && flow.port == key.1 {
-                flow.seen = self.now;
+                flow.seen = seen;
                 flow.stage = stage;
             }
         }
         Back::To(reply.five.0)
+    }
+
+    /// The time as flows know it.
+    fn tick(&self) -> u64 {
+        self.now - self.now % TEST_NS
     }
 
     /// Where answers to a flow on that backend come in.

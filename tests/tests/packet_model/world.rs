@@ -298,9 +298,7 @@ impl World {
             .flows()
             .into_iter()
             .map(|(key, flow)| {
-                let port = u16::from_be(flow.nat_port_be);
-                let owed = flow.pin_owed != 0;
-                (key, (life(flow.backend), flow.last_seen_ns, flow.state, owed, port))
+                (key, (life(flow.backend), flow.seen_ns, flow.state, flow.pin_owed, flow.port))
             })
             .collect();
         let want: BTreeMap<_, _> = self

@@ -10,7 +10,7 @@ use tests::{
     bench::{backend_mac, hop, site::client},
     outcome::Verdict,
     packet::{
-        ACK, BALANCER_MAC, Frame, QINQ, RST, SYN, Transport, VLAN,
+        ACK, BALANCER_MAC, Frame, QINQ, RST, Transport, VLAN,
         icmp::{Message, as_ip},
         ip::Ip,
         tunnel::wrap,
@@ -273,7 +273,7 @@ fn icmp_errors() {
 fn resets_and_pings_go_to_the_client() {
     let mut scene = scene();
     for v6 in [false, true] {
-        let packet = scene.fresh(Frame::tcp(client(v6), vip(v6), SYN));
+        let packet = scene.fresh(Frame::tcp(client(v6), vip(v6), ACK));
         assert_eq!(scene.bench.send(&packet).fate(), Event::Forwarded);
         scene.bench.state(scene.backend, BackendState::Down);
         let reset = scene.bench.send(&Frame { transport: tcp(ACK), ..packet.clone() });

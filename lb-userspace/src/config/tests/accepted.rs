@@ -184,7 +184,7 @@ fn bounds_are_allowed() {
     for (from, to) in [
         (
             "[[pool]]",
-            "[limits]\npins = 1024\nflows = 100_000_000\nlisteners = 1\n\
+            "[limits]\npins = 1024\nflows = 32_000_000\nlisteners = 1\n\
              backends = 65535\npools = 4096\nmaglev_slots = 251\n[[pool]]",
         ),
         ("[[pool]]", "[limits]\nmaglev_slots = 5000011\npools = 1\nbackends = 1\n[[pool]]"),

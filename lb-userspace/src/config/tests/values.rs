@@ -97,9 +97,9 @@ fn limits() {
     check(&[
         (
             "[[pool]]",
-            "[limits]\npins = 1023\nflows = 100_000_001\n[[pool]]",
+            "[limits]\npins = 1023\nflows = 32_000_001\n[[pool]]",
             "4:8: limits.pins = 1023: out of range; allowed: 1024 to 100000000\n\
-             5:9: limits.flows = 100_000_001: out of range; allowed: 1024 to 100000000",
+             5:9: limits.flows = 32_000_001: out of range; allowed: 1024 to 32000000",
         ),
         (
             "[[pool]]",

@@ -10,6 +10,7 @@ use lb_userspace::{
     control::{controller::Controller, facts::Reach},
     loader::{self, Loaded},
     maps::{LbMaps as _, kernel::KernelMaps},
+    model::Model,
     object::OBJECT,
 };
 use tests::{control::reach_report, packet::BALANCER_MAC};
@@ -103,6 +104,7 @@ impl Scene {
             limits: &config.limits,
             seed,
             packet_events: false,
+            features: Model::new(&config).features(),
             test_clock: false,
         })
         .unwrap_or_else(|e| panic!("{e}"));

@@ -1,0 +1,200 @@
+//! The lines of `FLOWS`: where a flow's entry is, and which one a new flow gets.
+
+use core::ptr::{addr_of_mut, read_volatile, write_volatile};
+
+use lb_common::{
+    event::Event,
+    fingerprint::{Destination, Fingerprint},
+    layout::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, Settings},
+    lines::{self, BUSY},
+};
+
+use crate::{
+    classify::key,
+    count,
+    maps::{FLOW_LINES, FLOWS},
+    work::work,
+};
+
+/// A flow's place, and what was read there.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    /// Its tag.
+    pub(crate) tag: u64,
+    /// The lines that it can be in.
+    lines: [u32; 2],
+    /// Number of the entry, over all lines.
+    pub(crate) place: u32,
+    /// The entry.
+    pub(crate) entry: FlowEntry,
+}
+
+/// Looks for a flow's entry, into [`crate::work::Work::found`], of which tag and lines are filled
+/// in even if there is none.
+#[inline(never)]
+pub(crate) fn find(flow: &FlowKey) -> bool {
+    let Some(work) = work() else { return false };
+    let found = &mut work.found;
+    let print = Destination::new(flow.destination, flow.destination_port_be, flow.protocol, key)
+        .with_source(flow.source, flow.source_port_be, key);
+    found.tag = print.tag;
+    found.lines = print.lines(FLOW_LINES.load());
+    for number in found.lines {
+        let Some(line) = FLOWS.get_ptr_mut(number) else { continue };
+        for at in 0..FLOWS_IN_LINE {
+            // SAFETY: a pointer from a map look-up is valid for the program's run.
+            let entry = unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at) };
+            let there = read(entry);
+            if !lines::is_of(there.owner, print.tag) {
+                continue;
+            }
+            // SAFETY: as above. If another flow got the entry meanwhile, what was read of it
+            // belongs together no more.
+            if unsafe { read_volatile(addr_of_mut!((*entry).owner)) } != there.owner {
+                return false;
+            }
+            found.entry = there;
+            found.place = number * FLOWS_IN_LINE as u32 + at as u32;
+            return true;
+        }
+    }
+    false
+}
+
+/// The entry of the flow with that fingerprint.
+#[inline(always)]
+pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
+    for number in print.lines(FLOW_LINES.load()) {
+        let line = FLOWS.get_ptr_mut(number)?;
+        for at in 0..FLOWS_IN_LINE {
+            // SAFETY: a pointer from a map look-up is valid for the program's run.
+            let entry = unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at) };
+            let there = read(entry);
+            if lines::is_of(there.owner, print.tag) {
+                // SAFETY: as above. If another flow got the entry meanwhile, what was read of it
+                // belongs together no more.
+                let again = unsafe { read_volatile(addr_of_mut!((*entry).owner)) };
+                return if again == there.owner { Some(there) } else { None };
+            }
+        }
+    }
+    None
+}
+
+/// The owner first: see [`put`].
+#[inline(always)]
+fn read(entry: *mut FlowEntry) -> FlowEntry {
+    // SAFETY: the entry is in a map value that lives for the program's run. Volatile, since other
+    // CPUs write it; each word is read as one.
+    unsafe {
+        FlowEntry {
+            owner: read_volatile(addr_of_mut!((*entry).owner)),
+            life: read_volatile(addr_of_mut!((*entry).life)),
+        }
+    }
+}
+
+/// Writes the second word of an entry, if nobody has changed it since it was read.
+#[inline(always)]
+pub(crate) fn change(place: u32, old: u64, new: u64) {
+    if let Some(entry) = entry(place) {
+        // SAFETY: an aligned word of a map value that lives for the program's run.
+        let _first = unsafe { exchange(addr_of_mut!((*entry).life), old, new) };
+    }
+}
+
+/// Gives a new flow the entry that it had before, in [`crate::work::Work::found`].
+#[inline(always)]
+pub(crate) fn renew(flow: &Flow) -> Event {
+    let Some(work) = work() else { return Event::FlowInsertFailed };
+    let done = put(work.found.place, work.found.entry.owner, flow.pack(work.found.tag));
+    if done { Event::FlowRenewed } else { Event::FlowInsertFailed }
+}
+
+/// Gives a new flow the best place in its two lines, at `now`: those in
+/// [`crate::work::Work::found`].
+#[inline(never)]
+pub(crate) fn insert(flow: &Flow, settings: &Settings, now: u32) -> Event {
+    let Some(work) = work() else { return Event::FlowInsertFailed };
+    let [first, second] = work.found.lines;
+    let (one, other) = (best(first, settings, now), best(second, settings, now));
+    let (line, best) = if other >> 2 > one >> 2 { (second, other) } else { (first, one) };
+    let place = line * FLOWS_IN_LINE as u32 + (best & 3) as u32;
+    let Some(entry) = entry(place) else { return Event::FlowInsertFailed };
+    if !put(place, read(entry).owner, flow.pack(work.found.tag)) {
+        return Event::FlowInsertFailed;
+    }
+    if lines::evicts((best >> 2) as u32) {
+        count::event(0, Event::FlowEvicted);
+    }
+    Event::FlowMade
+}
+
+/// The best place of a line: its rank, and in the lowest two bits its number.
+#[inline(never)]
+fn best(line: u32, settings: &Settings, now: u32) -> u64 {
+    let Some(work) = work() else { return 0 };
+    work.best = 0;
+    for at in 0..FLOWS_IN_LINE as u32 {
+        let Some(entry) = entry(line * FLOWS_IN_LINE as u32 + at) else { continue };
+        offer(u64::from(lines::rank(read(entry), settings, now)) << 2 | u64::from(at));
+    }
+    crate::work::work().map_or(0, |work| work.best)
+}
+
+/// Takes a place for the best so far, if it is better. By way of `WORK`, so that to the verifier
+/// all ranks are one.
+#[inline(never)]
+fn offer(rank: u64) {
+    if let Some(work) = work()
+        && rank > work.best
+    {
+        work.best = rank;
+    }
+}
+
+/// Writes an entry over that of `old`. While it is being written it is nobody's, so no packet reads
+/// half of one flow and half of another. False: another CPU was faster.
+#[inline(always)]
+fn put(place: u32, old: u64, new: FlowEntry) -> bool {
+    let Some(entry) = entry(place) else { return false };
+    // SAFETY: aligned words of a map value that lives for the program's run; whoever has exchanged
+    // the owner writes the entry alone.
+    unsafe {
+        if old == BUSY || !exchange(addr_of_mut!((*entry).owner), old, BUSY) {
+            return false;
+        }
+        write_volatile(addr_of_mut!((*entry).life), new.life);
+        write_volatile(addr_of_mut!((*entry).owner), new.owner);
+    }
+    true
+}
+
+#[inline(always)]
+fn entry(place: u32) -> Option<*mut FlowEntry> {
+    let line = FLOWS.get_ptr_mut(place / FLOWS_IN_LINE as u32)?;
+    let at = place as usize % FLOWS_IN_LINE;
+    // SAFETY: within the line's entries; the pointer is valid for the program's run.
+    Some(unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at) })
+}
+
+/// Changes a word from `old` to `new`; false when it was not `old`.
+///
+/// # Safety
+///
+/// `word` is aligned and in memory that lives for the program's run.
+#[inline(always)]
+pub(crate) unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    let seen: u64;
+    // SAFETY: the caller's. In assembly, since rustc's BPF target offers no compare and exchange
+    // (Linux has it from 5.12).
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
+            in("r1") word,
+            in("r2") new,
+            inout("r0") old => seen,
+        );
+    }
+    seen == old
+}
