@@ -228,7 +228,7 @@ impl From<Counted> for Backend {
 
 /// The mask of so many places from the first on.
 fn first(count: u32) -> u32 {
-    (1_u32 << count.min(NAT_SOURCES as u32)) - 1
+    (0..NAT_SOURCES).take(count as usize).fold(0, |mask, place| mask | 1 << place)
 }
 
 /// [`Backend`] before version 5.
