@@ -104,6 +104,8 @@ events! {
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
+    FlowLimited = 47, "flow_limited", Noted, "Beyond the rate of new flows: the packet was sent by pin or hash, and leaves no trace.";
+    DropFlood = 48, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod address;
 pub mod checksum;
 pub mod event;
 pub mod fingerprint;
+pub mod flood;
 pub mod flow;
 pub mod fragment;
 pub mod hash;

@@ -1,12 +1,16 @@
 //! How often something may be done: a leaky bucket in one word (GCRA, ITU-T I.371, annex A).
 
-/// A rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Nanoseconds from one time to the next, in the long run.
-    pub every_ns: u64,
-    /// How many times in a row.
-    pub burst: u64,
+use crate::layout::pod;
+
+pod! {
+    /// A rate.
+    #[derive(Default)]
+    pub struct Rate {
+        /// Nanoseconds from one time to the next, in the long run.
+        pub every_ns: u64,
+        /// How many times in a row.
+        pub burst: u64,
+    }
 }
 
 impl Rate {

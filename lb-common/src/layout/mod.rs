@@ -5,6 +5,7 @@
 
 mod backend;
 mod counters;
+mod flood;
 mod flow;
 mod fragment;
 mod identity;
@@ -18,6 +19,7 @@ mod vip;
 
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
 pub use counters::{BackendCounters, ListenerCounters};
+pub use flood::Flood;
 pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, Reply, TcpState};
 pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
