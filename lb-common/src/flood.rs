@@ -54,8 +54,8 @@ impl Flood {
 pub const fn per_second(times: u32) -> Rate {
     const SECOND: u64 = 1_000_000_000;
     match SECOND.checked_div(times as u64) {
-        Some(every_ns) => Rate { every_ns, burst: times as u64 },
-        None => Rate { every_ns: SECOND, burst: 1 },
+        Some(every_ns) => Rate::new(every_ns, times as u64),
+        None => Rate::new(SECOND, 1),
     }
 }
 

@@ -25,15 +25,15 @@ fn a_row_that_follows_the_file() {
         mask_v6: Address::mask(56),
     };
     assert_eq!(row(&mut scenario), default);
-    assert_eq!(default.all, Rate { every_ns: 10_000, burst: 100_000 });
+    assert_eq!(default.all, Rate::new(10_000, 100_000));
 
     let mut next = web();
     next.flood =
         Flood { flows_per_second: 10, network_flows_per_second: 1, network_v4: 32, network_v6: 1 };
     scenario.reload(next);
     let other = layout::Flood {
-        all: Rate { every_ns: 100_000_000, burst: 10 },
-        network: Rate { every_ns: 1_000_000_000, burst: 1 },
+        all: Rate::new(100_000_000, 10),
+        network: Rate::new(1_000_000_000, 1),
         mask_v4: Address::mask(128),
         mask_v6: Address::mask(1),
     };
