@@ -12,17 +12,14 @@ use aya::programs::{Xdp, XdpMode};
 use lb_userspace::config;
 use tests::{
     cleanup::{self, Stem},
+    generator::{Driver, Traffic},
     mount::Mount,
     netns::Namespace,
     packet::{ACK, BALANCER_MAC, CLIENT_MAC, SYN},
     topology,
 };
 
-use crate::{
-    driver::Driver,
-    scene::{Mode, Scene, Site},
-    traffic::Traffic,
-};
+use crate::scene::{Mode, Scene, Site};
 
 /// Flows, and of how many a client has, as a power of two.
 const FLOWS: u32 = 1 << 16;
