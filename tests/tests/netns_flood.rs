@@ -94,10 +94,12 @@ fn check(shape: Shape, pool: &str) {
     let persistence = "persistence = { timeout = \"1h\" }";
     let rates =
         format!("[flood]\nflows_per_second = {RATE}\nnetwork_flows_per_second = {NETWORK_RATE}\n");
-    let configuration = Configuration::new(&lab, &rates)
+    let mut configuration = Configuration::new(&lab, &rates)
         .pool(&lab, family, pool)
         .listener("web", "tcp", web, persistence)
         .listener("dns", "udp", dns, persistence);
+    // Probes share the wires with the flood.
+    configuration.text = configuration.text.replace("fall = 3", "fall = 100");
     let echoes: Vec<Echo> = (0..lab.backends.len())
         .map(|index| {
             let own = SocketAddr::new(lab.backend(family, index), PORT);
