@@ -1,6 +1,6 @@
-//! Finds the XDP program's object for the agent to embed, as `HOLDFAST_BPF_OBJECT`.
+//! Finds the XDP programs' objects for the agent to embed.
 //!
-//! It builds nothing: the object needs a BPF toolchain, which `cargo xtask` finds or installs.
+//! It builds nothing: they need a BPF toolchain, which `cargo xtask` finds or installs.
 
 #[path = "../xtask/src/bpf_sources.rs"]
 mod bpf_sources;
@@ -10,28 +10,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const VARIABLE: &str = "HOLDFAST_BPF_OBJECT";
+/// The objects: who builds one by other means names it in a variable, by which the agent then
+/// embeds it.
+const OBJECTS: [(&str, &str); 2] =
+    [("HOLDFAST_BPF_OBJECT", bpf_sources::OBJECT), ("HOLDFAST_DECAP_OBJECT", bpf_sources::DECAP)];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed={VARIABLE}");
-    // Who builds the object by other means names it.
-    if let Some(given) = env::var_os(VARIABLE).map(PathBuf::from) {
-        if given.is_file() {
-            embed(&given);
-        } else {
-            println!("cargo::error={VARIABLE}: there is no file {}", given.display());
-        }
-        return;
-    }
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = manifest.parent().unwrap_or(&manifest);
-    let Some(folder) = object_folder(root) else {
-        println!("cargo::error=there is no XDP program yet: run `cargo xtask build-ebpf` first");
-        return;
-    };
-    embed(&folder.join(bpf_sources::OBJECT));
-    warn_if_old(root, &folder);
+    let folder = object_folder(root);
+    let mut built_here = false;
+    for (variable, name) in OBJECTS {
+        println!("cargo::rerun-if-env-changed={variable}");
+        if let Some(given) = env::var_os(variable).map(PathBuf::from) {
+            if given.is_file() {
+                embed(variable, &given);
+            } else {
+                println!("cargo::error={variable}: there is no file {}", given.display());
+            }
+        } else if let Some(folder) = &folder {
+            embed(variable, &folder.join(name));
+            built_here = true;
+        } else {
+            println!(
+                "cargo::error=there is no XDP program yet: run `cargo xtask build-ebpf` first"
+            );
+            return;
+        }
+    }
+    if let Some(folder) = folder.filter(|_| built_here) {
+        warn_if_old(root, &folder);
+    }
 }
 
 /// The folder that `build-ebpf` fills: in the target directory, which is above `OUT_DIR` at a
@@ -42,12 +52,12 @@ fn object_folder(root: &Path) -> Option<PathBuf> {
     out.ancestors()
         .chain([root.join("target").as_path()])
         .map(|target| target.join(bpf_sources::FOLDER))
-        .find(|folder| folder.join(bpf_sources::OBJECT).is_file())
+        .find(|folder| OBJECTS.iter().all(|(_, name)| folder.join(name).is_file()))
 }
 
-fn embed(object: &Path) {
+fn embed(variable: &str, object: &Path) {
     println!("cargo::rerun-if-changed={}", object.display());
-    println!("cargo::rustc-env={VARIABLE}={}", object.display());
+    println!("cargo::rustc-env={variable}={}", object.display());
 }
 
 /// A warning, no error: work on the agent goes on while the XDP program's sources are being

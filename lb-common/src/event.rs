@@ -13,21 +13,26 @@ pub enum EventKind {
     Noted,
 }
 
+/// Declares what a program counts.
 macro_rules! events {
-    ($($variant:ident = $code:literal, $name:literal, $kind:ident, $doc:literal;)+) => {
-        /// A counted event.
+    (
+        $(#[$meta:meta])* pub enum $events:ident;
+        $(#[$number_meta:meta])* pub const $number:ident;
+        $($variant:ident = $code:literal, $name:literal, $kind:ident, $doc:literal;)+
+    ) => {
+        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum Event {
+        pub enum $events {
             $(#[doc = $doc] $variant = $code,)+
         }
 
-        /// How many events there are.
-        pub const EVENTS: usize = [$($code),+].len();
+        $(#[$number_meta])*
+        pub const $number: usize = [$($code),+].len();
 
-        impl Event {
+        impl $events {
             /// All of them, by code.
-            pub const ALL: [Self; EVENTS] = [$(Self::$variant),+];
+            pub const ALL: [Self; $number] = [$(Self::$variant),+];
 
             /// Its name in `status` and in metrics.
             #[must_use]
@@ -50,8 +55,14 @@ macro_rules! events {
         }
     };
 }
+pub(crate) use events;
 
 events! {
+    /// A counted event.
+    pub enum Event;
+    /// How many events there are.
+    pub const EVENTS;
+
     Forwarded = 0, "forwarded", Sent, "Sent to a backend.";
     Replied = 1, "replied", Sent, "A backend's answer, sent to its client.";
     ResetSent = 2, "reset_sent", Sent, "Answered with a TCP reset: the flow's backend is gone.";
@@ -104,8 +115,9 @@ events! {
     DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
-    FlowLimited = 47, "flow_limited", Noted, "Beyond the rate of new flows: the packet was sent by pin or hash, and leaves no trace.";
-    DropFlood = 48, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
+    SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";
+    FlowLimited = 48, "flow_limited", Noted, "Beyond the rate of new flows: the packet was sent by pin or hash, and leaves no trace.";
+    DropFlood = 49, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
 }
 
 #[cfg(test)]

@@ -110,6 +110,14 @@ pub fn judge(
     }
 }
 
+/// Does a client's packet show that the client is real, once a flow has an entry? A SYN can be
+/// forged; its answer does not reach who forges it (P12).
+#[inline(always)]
+#[must_use]
+pub fn proves_client(tcp: Option<TcpFlags>) -> bool {
+    !tcp.is_some_and(TcpFlags::is_opening)
+}
+
 const fn may_reopen(state: u8) -> bool {
     state != TcpState::Opening.code() && state != TcpState::Established.code()
 }

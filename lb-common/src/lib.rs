@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod checksum;
+pub mod decap;
 pub mod event;
 pub mod fingerprint;
 pub mod flood;

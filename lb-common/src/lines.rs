@@ -24,7 +24,8 @@ pub const fn is_flow(owner: u64) -> bool {
 }
 
 /// How well a new flow may have that place, at `now`: best a free one, then that of a flow which is
-/// over, then that of the one which has been idle for longest.
+/// over, then that of one whose client has not shown yet that it is real (P12), then that of the one
+/// which has been idle for longest.
 #[inline(always)]
 #[must_use]
 pub fn rank(entry: FlowEntry, settings: &Settings, now: u32) -> u32 {
@@ -35,18 +36,24 @@ pub fn rank(entry: FlowEntry, settings: &Settings, now: u32) -> u32 {
         return 0;
     }
     let flow = Flow::unpack(entry);
-    let class = if flow::in_time(&flow, settings, now) { 0 } else { OVER };
+    let class = match (flow::in_time(&flow, settings, now), flow.pin_owed) {
+        (false, _) => OVER,
+        (true, true) => PROVISIONAL,
+        (true, false) => 0,
+    };
     class | ticks::since(flow.seen, now)
 }
 
-const OVER: u32 = 1 << ticks::BITS;
-const FREE: u32 = 2 << ticks::BITS;
+const PROVISIONAL: u32 = 1 << ticks::BITS;
+const OVER: u32 = 2 << ticks::BITS;
+const FREE: u32 = 3 << ticks::BITS;
 
-/// Does a new flow that takes the place of this rank drive out one that is under way?
+/// Does a new flow that takes the place of this rank drive out one that is under way, and not
+/// provisional?
 #[inline(always)]
 #[must_use]
 pub const fn evicts(rank: u32) -> bool {
-    rank < OVER
+    rank < PROVISIONAL
 }
 
 #[cfg(test)]
@@ -62,12 +69,18 @@ mod tests {
             Flow { backend, generation, seen, state, pin_owed: false, source: 0, port_be: 0 }
                 .pack(9)
         };
+        let unproven = |seen: u32| {
+            let entry = entry(TcpState::Opening, seen);
+            Flow { pin_owed: true, ..Flow::unpack(entry) }.pack(9)
+        };
         let ranks = [
             FlowEntry { owner: BUSY, life: 0 },
             entry(TcpState::Established, 10_000),
             entry(TcpState::Stateless, 9_900),
             entry(TcpState::Established, 9_800),
             entry(TcpState::Established, 2_561),
+            unproven(9_999),
+            unproven(9_800),
             entry(TcpState::Reset, 9_990),
             entry(TcpState::Stateless, 9_700),
             entry(TcpState::Established, 2_560),
@@ -75,7 +88,7 @@ mod tests {
         ]
         .map(|entry| rank(entry, &settings, 10_000));
         assert!(ranks.is_sorted(), "{ranks:?}");
-        assert_eq!(ranks.map(evicts), [true, true, true, true, true, false, false, false, false]);
+        assert_eq!(ranks.map(evicts).iter().filter(|evicts| **evicts).count(), 5);
     }
 
     #[test]

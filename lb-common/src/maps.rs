@@ -103,3 +103,17 @@ pub const SWEEPERS: [(&str, &str); 2] = [(SWEEP_PINS, PINS), (SWEEP_REPLIES, REP
 pub const SWEEP_PINS: &str = "sweep_pins";
 /// Sweeps [`REPLIES`].
 pub const SWEEP_REPLIES: &str = "sweep_replies";
+
+/// The program that takes packets out of tunnels.
+pub const DECAP: &str = "decap";
+/// Its map from [`crate::address::Address`] to [`crate::layout::DECAP_OUTER`] and
+/// [`crate::layout::DECAP_VIP`].
+pub const DECAP_ADDRESSES: &str = "DECAP_ADDRESSES";
+/// Its array of [`crate::layout::DecapFrom`].
+pub const DECAP_FROM: &str = "DECAP_FROM";
+/// Its per-CPU array of [`crate::layout::DecapCounters`].
+pub const DECAP_STATS: &str = "DECAP_STATS";
+/// Its read-only global, `u32`: rows of [`DECAP_FROM`] that count; 0: from anywhere.
+pub const DECAP_FROM_COUNT: &str = "DECAP_FROM_COUNT";
+/// Its read-only global, `u16`: the UDP port of GUE.
+pub const DECAP_PORT: &str = "DECAP_PORT";

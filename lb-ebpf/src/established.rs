@@ -86,7 +86,7 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
         header.proto,
     );
     let way = way(&flow, tcp)?;
-    let to = way.endpoints(&flow)?;
+    let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv4Hdr>(ctx, L3)?;
     // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
@@ -123,7 +123,7 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     }
     let flow = key(source, destination, ports_be, header.next_hdr);
     let way = way(&flow, tcp)?;
-    let to = way.endpoints(&flow)?;
+    let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv6Hdr>(ctx, L3)?;
     // SAFETY: as in `ipv4`.
@@ -195,19 +195,20 @@ fn way(flow: &FlowKey, tcp: bool) -> Option<Way> {
 }
 
 impl Way {
-    /// What addresses and ports become, if they are translated; `None`: there is no such source.
+    /// What addresses and ports become, if they are translated.
     #[inline(always)]
-    fn endpoints(&self, flow: &FlowKey) -> Option<Option<Endpoints>> {
+    fn endpoints(&self, flow: &FlowKey) -> Option<Endpoints> {
         if self.flow.port_be == 0 {
-            return Some(None);
+            return None;
         }
         let port_be = self.backend.port_be;
-        Some(Some(Endpoints {
+        Some(Endpoints {
+            // Two bits name one of four: it is there.
             source: nat::source(self.backend, self.flow.source)?,
             destination: self.backend.address,
             source_port_be: self.flow.port_be,
             destination_port_be: if port_be == 0 { flow.destination_port_be } else { port_be },
-        }))
+        })
     }
 }
 

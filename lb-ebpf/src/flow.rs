@@ -8,7 +8,7 @@ use lb_common::{
     flow::{self, Fate, Side},
     fragment,
     header::{self, TcpFlags},
-    layout::{Backend, Flow, FlowKey, Forward, Settings, Vip},
+    layout::{Backend, Flow, FlowKey, Forward, Scheduler, Settings, Vip},
     pin::Touch,
     ticks,
 };
@@ -93,7 +93,8 @@ fn follow(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> Result<
     work.new_flow = 0;
     load(work, &known, backend)?;
     way(backend)?;
-    if state != known.state || age >= judging.vip.refresh_ticks {
+    let proves = known.pin_owed && flow::proves_client(work.packet.tcp);
+    if state != known.state || age >= judging.vip.refresh_ticks || proves {
         work.state = state;
         if !note(ctx, judging, backend) {
             return move_port(ctx, judging, backend);
@@ -126,7 +127,9 @@ fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> bool {
     let Some(work) = work() else { return true };
     work.client = work.packet.key.source;
     let known = Flow::unpack(work.found.entry);
-    let pin_owed = pin::touch(work, judging, Touch::Activity, known.pin_owed);
+    let proves = flow::proves_client(work.packet.tcp);
+    let still_owed = pin::touch(work, judging, Touch::Activity, known.pin_owed && proves);
+    let pin_owed = if proves { still_owed } else { known.pin_owed };
     let next = Flow { seen: judging.ticks, state: work.state, pin_owed, ..known };
     lines::change(work.found.place, work.found.entry.life, next.life());
     work.nat_port_be == 0 || nat::note(ctx, judging, backend, work.nat_port_be)
@@ -166,6 +169,13 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     if work.packet.tcp.is_some_and(TcpFlags::rst) {
         return if nat { Err(Event::DropNoFlow) } else { Ok(Event::Forwarded) };
     }
+    let by_hash = !nat && pool.scheduler == Scheduler::Maglev.code();
+    if by_hash && !renews && work.packet.tcp.is_some_and(TcpFlags::is_opening) {
+        // The next packet finds its way as this one did (P12).
+        count::event(judging.vip.listener, chosen);
+        count::event(judging.vip.listener, Event::SynSent);
+        return Ok(Event::Forwarded);
+    }
     if !flood::admits(judging, chosen == Event::PinFollowed) {
         return beyond_rate(judging, chosen, nat);
     }
@@ -178,7 +188,8 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     }
     count::event(judging.vip.listener, chosen);
     let work = crate::work::work().ok_or(Event::DropInternal)?;
-    work.pin_owed = u8::from(pin::touch(work, judging, Touch::NewFlow, true));
+    let _not_yet = pin::touch(work, judging, Touch::NewFlow, false);
+    work.pin_owed = 1;
     write(judging, renews)?;
     debug!(ctx, "flow placed: backend {}", work.backend.id());
     Ok(Event::Forwarded)

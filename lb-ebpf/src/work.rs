@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) new_flow: u8,
     /// The state of its flow.
     pub(crate) state: u8,
+    /// The best place for a new flow so far; see [`crate::lines`].
+    pub(crate) best: u64,
     /// Where its flow's entry is, or could be.
     pub(crate) found: Found,
     /// Translated: the source that it gets, and which of the backend's that is.

@@ -148,10 +148,10 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let tick_shift = ticks::shift(jiffy_ns());
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
-    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
+    // The loader reads the kernel's types by itself; they take some 20 MiB, so it goes before they
+    // are read once more.
     let mut loader = EbpfLoader::new();
     loader
-        .btf(Some(&types))
         .default_map_pin_directory(directory)
         .override_global(SEED, &options.seed.0, true)
         .override_global(KEYS, &keys, true)
@@ -165,7 +165,9 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         loader.map_max_entries(map, entries);
     }
     let mut ebpf = loader.load(options.object)?;
-    program(&mut ebpf).and_then(Xdp::load).map_err(LoadError::Verify)?;
+    drop(loader);
+    verify(&mut ebpf, PROGRAM)?;
+    let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
     for (name, map) in SWEEPERS {
         let program: &mut Iter = named(&mut ebpf, name).map_err(LoadError::Verify)?;
         program.load("bpf_map_elem", &types).map_err(LoadError::Verify)?;
@@ -196,10 +198,6 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
             Err(LoadError::OtherLimit { path: path(), limit, there, wanted })
         }
     }
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    named(ebpf, PROGRAM)
 }
 
 fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, ProgramError>
@@ -265,7 +263,32 @@ impl Loaded {
 
     /// Puts the program on an interface, by the link that is pinned there or by a new one.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
-        let pin = link_pin(&self.directory, interface);
+        let (ebpf, directory) = (&mut self.ebpf, self.directory.as_path());
+        Linked { ebpf, directory, program: PROGRAM }.attach(interface, mode)
+    }
+}
+
+/// Has the kernel verify an XDP program.
+pub(crate) fn verify(ebpf: &mut Ebpf, program: &str) -> Result<(), LoadError> {
+    named(ebpf, program).and_then(Xdp::load).map_err(LoadError::Verify)
+}
+
+/// An XDP program whose links are kept in a directory of bpffs.
+pub(crate) struct Linked<'a> {
+    pub(crate) ebpf: &'a mut Ebpf,
+    pub(crate) directory: &'a Path,
+    /// Its name.
+    pub(crate) program: &'static str,
+}
+
+impl Linked<'_> {
+    fn program(&mut self) -> Result<&mut Xdp, ProgramError> {
+        named(self.ebpf, self.program)
+    }
+
+    /// As [`Loaded::attach`].
+    pub(crate) fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
+        let pin = link_pin(self.directory, interface);
         if pin.exists() {
             match self.replace(interface, &pin) {
                 Ok(()) => return Ok(Attached::Replaced),
@@ -296,7 +319,7 @@ impl Loaded {
             .map_err(|error| link_error(interface, error))
             .map(FdLink::from)?;
         let link = XdpLink::try_from(link).map_err(|error| link_error(interface, error))?;
-        let replaced = program(&mut self.ebpf).and_then(|program| {
+        let replaced = self.program().and_then(|program| {
             let id = program.attach_to_link(link)?;
             program.take_link(id)
         });
@@ -310,7 +333,8 @@ impl Loaded {
         (mode, attached): (AyaMode, Attached),
         pin: &Path,
     ) -> Result<Attached, LoadError> {
-        let link = program(&mut self.ebpf)
+        let link = self
+            .program()
             .and_then(|program| {
                 let id = program.attach(interface, mode)?;
                 program.take_link(id)

@@ -12,15 +12,17 @@ use lb_userspace::{
     agent,
     cli::{self, CheckArgs, Cli, FAILED, OK, Verb},
     config::{self, Config},
-    preflight,
+    memory, preflight,
 };
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    memory::frugal();
     let cli = Cli::parse();
     let outcome = match &cli.verb {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
         Verb::Check(arguments) => return check(arguments),
+        Verb::Decap(arguments) => return cli::decap::run(arguments, &mut stdout(), &mut stderr()),
         Verb::Run(file) => match accepted(&file.config, false, false) {
             Err(code) => return code,
             Ok((config, notes)) => run(config, &notes, &file.config),

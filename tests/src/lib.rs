@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cleanup;
 pub mod clients;
 pub mod control;
+pub mod decap;
 pub mod generator;
 pub mod load;
 pub mod mount;

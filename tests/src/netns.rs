@@ -148,6 +148,15 @@ impl Namespace {
         let settings = off.iter().flat_map(|feature| [*feature, "off"]).chain(["gro", "on"]);
         run(self.command("ethtool").args(["-K", interface]).args(settings));
     }
+
+    /// Turns GRO of an interface in it off.
+    ///
+    /// # Panics
+    ///
+    /// When `ethtool` fails.
+    pub fn gro_off(&self, interface: &str) {
+        run(self.command("ethtool").args(["-K", interface, "gro", "off"]));
+    }
 }
 
 /// The names of the namespaces that begin so.

@@ -79,7 +79,7 @@ impl Configuration {
     /// Adds pool `web` with every backend of the lab. Its health check is a quick one.
     #[must_use]
     pub fn pool(mut self, lab: &Lab, family: Family, lines: &str) -> Self {
-        let dsr = lines.contains("dsr");
+        let untranslated = lines.contains("dsr") || lines.contains("tunnel");
         let health = format!(
             "{{ kind = \"tcp\", port = {PORT}, interval = \"250ms\", timeout = \"250ms\", \
              rise = 1, fall = 3 }}"
@@ -89,8 +89,11 @@ impl Configuration {
         for index in 0..lab.backends.len() {
             let address = lab.backend(family, index);
             // A port cannot be translated where the backend answers by itself.
-            let address =
-                if dsr { address.to_string() } else { SocketAddr::new(address, PORT).to_string() };
+            let address = if untranslated {
+                address.to_string()
+            } else {
+                SocketAddr::new(address, PORT).to_string()
+            };
             let name = backend_name(index);
             writeln!(self.text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"")
                 .expect("memory");

@@ -77,7 +77,7 @@ fn flood(from: &Namespace, interface: &str, web: SocketAddr, dns: SocketAddr, ne
     const TURNS: u32 = 50;
     for _ in 0..TURNS {
         for (traffic, packets) in &floods {
-            driver.send(traffic, packets / TURNS, index);
+            let _each = driver.send(traffic, packets / TURNS, index);
         }
     }
 }

@@ -8,7 +8,8 @@ use lb_common::{
 use lb_userspace::maps::LbMaps as _;
 use tests::{
     bench::{Bench, S, socket},
-    packet::{ACK, Frame, RST, SYN},
+    outcome::Outcome,
+    packet::{ACK, Frame, PSH, RST, SYN},
 };
 
 const VIP: &str = "203.0.113.10:80";
@@ -23,8 +24,16 @@ fn set(mut bench: Bench, forward: Forward) -> Bench {
     let [a, b] = ["10.0.0.11:0", "10.0.0.12:0"].map(|address| bench.backend(pool, address));
     bench.table(pool, &[a, b]);
     let _key = bench.listener(Protocol::Tcp, VIP, pool, 600 * S);
-    assert_eq!(bench.send(&segment(0, SYN)).fate(), Event::Forwarded);
+    pin(&mut bench, 0);
     bench
+}
+
+/// Sends as much of a flow as it takes to pin that client: the second packet's outcome.
+fn pin(bench: &mut Bench, client: u8) -> Outcome {
+    let _first = bench.send(&segment(client, ACK));
+    let outcome = bench.send(&segment(client, ACK));
+    assert_eq!(outcome.fate(), Event::Forwarded, "{outcome}");
+    outcome
 }
 
 fn segment(client: u8, flags: u8) -> Frame {
@@ -36,11 +45,12 @@ fn p11_a_pin_that_cannot_be_inserted() {
     for forward in [Forward::Dsr, Forward::Nat] {
         let mut bench = bench(PINS, forward);
         for client in 1..50 {
-            let outcome = bench.send(&segment(client, SYN));
+            let outcome = bench.send(&segment(client, ACK));
             let backend = bench.chosen(&outcome);
-            assert!(outcome.has(Event::PinInsertFailed), "{outcome}");
             assert!(outcome.has(Event::FlowMade), "{outcome}");
-            let mut other = segment(client, SYN);
+            let outcome = bench.send(&segment(client, ACK));
+            assert!(outcome.has(Event::PinInsertFailed), "{outcome}");
+            let mut other = segment(client, ACK);
             other.source.set_port(2000);
             let outcome = bench.send(&other);
             assert_eq!(bench.chosen(&outcome), backend, "the hash gives the same: {outcome}");
@@ -49,7 +59,7 @@ fn p11_a_pin_that_cannot_be_inserted() {
         // There is room again: the flow makes its client's pin when it is next noted.
         bench.forget_pins();
         bench.pass(S);
-        let outcome = bench.send(&segment(7, SYN));
+        let outcome = bench.send(&segment(7, ACK));
         assert_eq!(outcome.events(), [Event::Forwarded, Event::PinMade], "{outcome}");
         assert_eq!(bench.pin().backend.id(), bench.chosen(&outcome));
     }
@@ -60,12 +70,15 @@ fn p11_a_flow_whose_entry_was_evicted_follows_its_pin() {
     const CLIENTS: u8 = 50;
     for forward in [Forward::Dsr, Forward::Nat] {
         let mut bench = set(Bench::with_a_line_of_flows(), forward);
+        // Each proves its client, so that it is a flow under way which gives its place.
         let next = |bench: &mut Bench, client, flags| {
             bench.pass(S);
-            bench.send(&segment(client, flags))
+            let outcome = bench.send(&segment(client, flags));
+            let _proof = bench.send(&segment(client, ACK));
+            outcome
         };
-        let firsts: Vec<_> = (1..CLIENTS).map(|client| next(&mut bench, client, SYN)).collect();
-        for flags in [ACK, ACK, SYN] {
+        let firsts: Vec<_> = (1..CLIENTS).map(|client| next(&mut bench, client, ACK)).collect();
+        for flags in [ACK, PSH | ACK] {
             for (client, first) in (1..CLIENTS).zip(&firsts) {
                 let outcome = next(&mut bench, client, flags);
                 assert_eq!(bench.chosen(&outcome), bench.chosen(first), "{outcome}");
@@ -76,7 +89,7 @@ fn p11_a_flow_whose_entry_was_evicted_follows_its_pin() {
                 assert_eq!(bench.flows().len(), bench.flow_entries());
             }
         }
-        let made = 1 + 4 * (u64::from(CLIENTS) - 1);
+        let made = 1 + 3 * (u64::from(CLIENTS) - 1);
         let evicted = bench.maps.listener_counters(0).expect("counters").events;
         assert_eq!(evicted[Event::FlowEvicted as usize], made - 4, "all but those that are there");
     }
@@ -87,14 +100,14 @@ fn the_flow_that_has_been_idle_for_longest_goes_first() {
     let mut bench = set(Bench::with_a_line_of_flows(), Forward::Dsr);
     for client in 1..4 {
         bench.pass(S);
-        let _made = bench.send(&segment(client, SYN));
+        let _made = pin(&mut bench, client);
     }
     bench.pass(S);
     let _active = bench.send(&segment(0, ACK));
     let mut clients = std::collections::BTreeSet::from([0, 1, 2, 3]);
     for (new, gone) in [(4, 1), (5, 2), (6, 3), (7, 0), (8, 4)] {
         bench.pass(S);
-        let _made = bench.send(&segment(new, SYN));
+        let _made = pin(&mut bench, new);
         assert!(clients.remove(&gone) && clients.insert(new));
         let held = bench.flows();
         let held: std::collections::BTreeSet<u8> =
@@ -107,11 +120,11 @@ fn the_flow_that_has_been_idle_for_longest_goes_first() {
 fn a_flow_that_is_over_goes_before_one_under_way() {
     let mut bench = set(Bench::with_a_line_of_flows(), Forward::Dsr);
     for client in 1..4 {
-        let _made = bench.send(&segment(client, ACK));
+        let _made = pin(&mut bench, client);
     }
     let _closed = bench.send(&segment(2, RST));
     bench.pass(10 * S);
-    let _new = bench.send(&segment(9, SYN));
+    let _new = bench.send(&segment(9, ACK));
     let left: Vec<u8> = bench.flows().keys().map(|key| key.source.v4()[3]).collect();
     assert_eq!(left, [0, 1, 3, 9]);
     let counted = bench.maps.listener_counters(0).expect("counters").events;
@@ -127,4 +140,24 @@ fn no_room_for_answers_is_counted() {
     }
     assert_eq!((bench.flows().len(), bench.pins().len()), (1, 1), "none of those dropped");
     assert_eq!(bench.send(&segment(0, ACK)).fate(), Event::Forwarded);
+}
+
+/// P12: who has not shown that it is real gives its place first, to whoever comes.
+#[test]
+fn p12_a_provisional_flow_goes_before_one_under_way() {
+    let mut bench = set(Bench::with_a_line_of_flows(), Forward::Nat);
+    for client in 1..3 {
+        let _made = pin(&mut bench, client);
+    }
+    bench.pass(100 * S);
+    for forged in 100..150 {
+        bench.pass(S / 16);
+        let outcome = bench.send(&segment(forged, if forged % 2 == 0 { SYN } else { ACK }));
+        assert!(outcome.has(Event::FlowMade), "{outcome}");
+        let left: Vec<u8> = bench.flows().keys().map(|key| key.source.v4()[3]).collect();
+        assert_eq!(left, [0, 1, 2, forged]);
+    }
+    let counted = bench.maps.listener_counters(0).expect("counters").events;
+    assert_eq!(counted[Event::FlowEvicted as usize], 0);
+    assert_eq!(bench.pins().len(), 3, "no forged packet made a pin");
 }

@@ -222,6 +222,7 @@ fn an_answer_restores_the_lost_entry_of_its_flow() {
 fn a_lost_entry_for_answers_is_made_anew_at_the_same_port() {
     let mut bench = bench();
     let nat_port = port_of(&bench.send(&tcp(7, ACK)));
+    assert_eq!(port_of(&bench.send(&tcp(7, ACK))), nat_port);
     bench.forget_replies();
     let lost = bench.send(&answer(nat_port, Some(ACK)));
     assert_eq!(lost.events(), [Event::PassNoListener], "nobody's: {lost}");

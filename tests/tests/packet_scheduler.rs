@@ -63,7 +63,11 @@ impl Scene {
     fn connect(&mut self, client: &str) -> (Frame, u32) {
         let syn = self.packet(client, SYN);
         let outcome = self.bench.send(&syn);
-        (syn, self.to(&outcome))
+        let id = self.to(&outcome);
+        // Which pins it.
+        let outcome = self.bench.send(&later(&syn, ACK));
+        assert_eq!(self.to(&outcome), id);
+        (syn, id)
     }
 
     fn to(&self, outcome: &Outcome) -> u32 {
@@ -173,7 +177,8 @@ fn a_pin_is_asked_first_and_for_as_long_as_it_is_valid() {
         let syn = scene.packet("192.0.2.1", SYN);
         let outcome = scene.bench.send(&syn);
         assert!(outcome.has(Event::FlowScheduled), "{outcome}");
-        assert!(outcome.has(Event::PinRenewed), "{outcome}");
+        let proof = scene.bench.send(&later(&syn, ACK));
+        assert!(proof.has(Event::PinRenewed), "{proof}");
         let flows = u32::from(scheduler == Scheduler::LeastConnections) * 10;
         assert!(scene.bench.running(pinned) >= counted + flows, "pinned flows count too");
         // P9: a backend that drains keeps its client, one that is down does not.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    build_ebpf, packages,
+    build_ebpf, guest, packages,
     setup::{self, Need},
     workspace::{self, Workspace},
 };
@@ -26,6 +26,10 @@ pub(crate) struct Options {
     /// Only the rows whose name contains this
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// Also count the instructions of Holdfast's and of IPVS's whole chain, in an emulated machine
+    /// (x86-64)
+    #[arg(long)]
+    guest: bool,
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value = "24")]
     rounds: u32,
@@ -52,6 +56,13 @@ pub(crate) fn l4(workspace: &Workspace, options: &Options) -> anyhow::Result<()>
     }
     if let Some(only) = &options.only {
         bench.arg("--only").arg(only);
+    }
+    if options.guest {
+        let counted = folder.join("instructions");
+        let object = program.object.display().to_string();
+        let command = [program.binary.display().to_string(), "--object".to_owned(), object];
+        guest::count::run(workspace, &[&command[..], &["--count".to_owned()]].concat(), &counted)?;
+        bench.arg("--counted").arg(counted);
     }
     Err(bench.exec()).with_context(|| format!("cannot run {bench:?}"))
 }

@@ -13,10 +13,12 @@ use std::{
 pub(crate) const FOLDER: &str = "bpf";
 /// The object's file name there.
 pub(crate) const OBJECT: &str = "lb-ebpf";
+/// That of the backends' program.
+pub(crate) const DECAP: &str = "decap-ebpf";
 /// The fingerprint's file name there.
 pub(crate) const FINGERPRINT: &str = "lb-ebpf.sources";
-/// The crates whose sources go into the object.
-pub(crate) const CRATES: [&str; 2] = ["lb-common", "lb-ebpf"];
+/// The crates whose sources go into the objects.
+pub(crate) const CRATES: [&str; 3] = ["lb-common", "lb-ebpf", "lb-ebpf/decap"];
 
 /// The fingerprint of the checkout at `root`: file names and contents, not times, so that a fresh
 /// checkout of the same sources has the same one.

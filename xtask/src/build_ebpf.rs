@@ -1,4 +1,4 @@
-//! `build-ebpf`: builds the XDP program, and puts the object where `lb-userspace` looks for it.
+//! `build-ebpf`: builds the XDP programs, and puts the objects where `lb-userspace` looks for it.
 //!
 //! The benchmark's programs are built in the same way, when `bench` asks for them.
 
@@ -10,28 +10,30 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    bpf_sources::{FINGERPRINT, FOLDER, OBJECT, fingerprint},
+    bpf_sources::{DECAP, FINGERPRINT, FOLDER, OBJECT, fingerprint},
     setup::{self, Need},
     toolchain::{self, Compiler, TARGET},
     workspace::{self, Workspace},
 };
 
 /// The crate of the XDP program.
-pub(crate) const PROGRAM: &str = "lb-ebpf";
+pub(crate) const PROGRAM: &str = OBJECT;
 /// The crate of the benchmark's programs.
 pub(crate) const BENCH: &str = "bench-ebpf";
 
-/// Builds the object; returns where it is.
+/// Builds the objects; returns where the first one is.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     setup::ensure(&[Need::Bpf])?;
     // Before the build: an edit during it leaves the object marked as old.
     let sources = fingerprint(workspace.root()).context("the XDP program's sources")?;
-    let built = build(workspace, PROGRAM)?;
     let folder = workspace.target().join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     let object = folder.join(OBJECT);
-    replace(&object, &bytes)?;
+    for package in [PROGRAM, DECAP] {
+        let built = build(workspace, package)?;
+        let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
+        replace(&folder.join(package), &bytes)?;
+    }
     replace(&folder.join(FINGERPRINT), format!("{sources}\n").as_bytes())?;
     Ok(object)
 }

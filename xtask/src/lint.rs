@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 
 use crate::{
-    build_ebpf,
+    bpf_sources, build_ebpf,
     setup::{self, Need},
     toolchain::{self, Compiler},
     workspace::{self, Workspace},
 };
 
 /// The crates for BPF.
-const BPF: [&str; 2] = [build_ebpf::PROGRAM, build_ebpf::BENCH];
+const BPF: [&str; 3] = [build_ebpf::PROGRAM, bpf_sources::DECAP, build_ebpf::BENCH];
 
 /// Checks everything; the first check that fails ends it.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {

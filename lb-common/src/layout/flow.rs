@@ -104,7 +104,8 @@ pub struct Flow {
     pub seen: u32,
     /// A [`TcpState`] code.
     pub state: u8,
-    /// Its client's pin is still to be written.
+    /// Its client's pin is still to be written, and the flow provisional: the client has yet to
+    /// show that it is real (P12), or the pin could not be written (P11).
     pub pin_owed: bool,
     /// `nat`: which of the backend's sources it comes from.
     pub source: u8,

@@ -31,6 +31,7 @@ use crate::{
     control::controller::Controller,
     health::Checks,
     loader::{self, Loaded, Made, Options},
+    memory,
     net::{
         self,
         reach::targets,
@@ -87,6 +88,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     };
     network::detach_others(&agent);
     made.keep();
+    memory::give_back();
 
     let (health_sender, health) = mpsc::channel(FACTS);
     let (reach_sender, reach) = mpsc::channel(FACTS);

@@ -2,6 +2,7 @@
 //! the clock have to say, one thing after another.
 
 use std::{
+    mem::take,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -24,6 +25,7 @@ use crate::{
     health::Checks,
     loader::Loaded,
     maps::kernel::KernelMaps,
+    memory,
     net::{
         self,
         addresses::Changes,
@@ -103,10 +105,14 @@ impl Writer {
                 }
                 // All that wait, so that thousands are acted on together.
                 1.. = inputs.health.recv_many(&mut health, FACTS) => {
-                    health.drain(..).for_each(|report| self.keeper.hear_health(report));
+                    for report in take(&mut health) {
+                        self.keeper.hear_health(report);
+                    }
                 }
                 1.. = inputs.reach.recv_many(&mut reach, FACTS) => {
-                    reach.drain(..).for_each(|report| self.keeper.hear_reach(report));
+                    for report in take(&mut reach) {
+                        self.keeper.hear_reach(report);
+                    }
                 }
                 // A failure is noted there, and makes the next time.
                 () = sleep_until(apply), if due.is_some() => drop(self.keeper.apply()),
@@ -261,6 +267,7 @@ impl Writer {
             Err(reason) => warn!("{}: refused: {reason}", self.config_path.display()),
         }
         self.last_reload = Some((SystemTime::now(), noted));
+        memory::give_back();
         outcome
     }
 

@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// Since when the client makes the agent wait.
-    fn waiting_since(&self) -> Option<Instant> {
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
         match *self.turn() {
             Turn::Client(since) => Some(since),
             Turn::Agent | Turn::Over => None,
@@ -65,7 +65,7 @@ impl Place {
     }
 
     /// Ends it, unless the agent works for it: never in the middle of a command.
-    fn end(&self) -> bool {
+    pub(super) fn end(&self) -> bool {
         let mut turn = self.turn();
         let ends = matches!(*turn, Turn::Client(_));
         if ends {

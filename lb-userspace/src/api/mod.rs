@@ -11,6 +11,7 @@ mod crowd;
 mod cursor;
 pub mod prefix;
 mod query;
+mod room;
 mod routes;
 pub mod server;
 mod socket;
@@ -27,8 +28,8 @@ pub use socket::BindError;
 /// Where the agent listens and the command line looks unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/holdfast/admin.sock";
 
-/// Most sessions of one page.
-pub const PAGE_MAX: usize = 10_000;
+/// Most sessions of one page: some hundred KiB.
+pub const PAGE_MAX: usize = 1_000;
 
 /// Sessions of a page when the request does not say.
 pub const PAGE_DEFAULT: usize = 1_000;

@@ -17,7 +17,9 @@ use tokio::{
 use super::{
     command::{Command, CommandError, Filter, Reply},
     crowd::Place,
-    query, wire,
+    query,
+    room::Share,
+    wire,
 };
 
 /// Longest request body, in bytes.
@@ -61,12 +63,13 @@ pub(super) async fn answer<B>(
     request: Request<B>,
     commands: &mpsc::Sender<Command>,
     place: &Place,
+    share: &Share,
 ) -> Response<Full<Bytes>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match carry_out(request, commands, place).await {
+    match carry_out(request, commands, place, share).await {
         Ok(body) => response(StatusCode::OK, body, None),
         Err(failure) => {
             let body = json(&failure.body).unwrap_or_default();
@@ -79,6 +82,7 @@ async fn carry_out<B>(
     request: Request<B>,
     commands: &mpsc::Sender<Command>,
     place: &Place,
+    share: &Share,
 ) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes>,
@@ -94,10 +98,11 @@ where
         Route::Health => {
             json(&wire::Alive { ok: true, version: env!("CARGO_PKG_VERSION").to_owned() })
         }
-        Route::Status => json(&ask(commands, place, Command::Status).await?),
+        Route::Status => json(&ask_much(commands, place, share, Command::Status).await?),
         Route::Sessions => {
             let query = query::sessions(head.uri.query()).map_err(Failure::bad_request)?;
-            json(&ask(commands, place, |reply| Command::Sessions { query, reply }).await?)
+            let sessions = |reply| Command::Sessions { query, reply };
+            json(&ask_much(commands, place, share, sessions).await?)
         }
         Route::Flush => {
             let filter = flush_filter(from_json(body).await?)?;
@@ -164,15 +169,32 @@ async fn ask<T>(
     command: impl FnOnce(Reply<T>) -> Command,
 ) -> Result<T, Failure> {
     let _work = place.work().ok_or_else(Failure::crowded)?;
-    let (reply, replied) = oneshot::channel();
+    let asked = reply_to(commands, command);
+    timeout(COMMAND_TIME, asked).await.unwrap_or_else(|_elapsed| Err(Failure::busy()))
+}
+
+/// The same for what gets a large answer: once there is room for it.
+async fn ask_much<T>(
+    commands: &mpsc::Sender<Command>,
+    place: &Place,
+    share: &Share,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, Failure> {
+    let _work = place.work().ok_or_else(Failure::crowded)?;
     let asked = async {
-        commands.send(command(reply)).await.ok().ok_or_else(Failure::stopping)?;
-        replied.await.ok().ok_or_else(Failure::stopping)?.map_err(Failure::from)
+        share.take().await;
+        reply_to(commands, command).await
     };
-    timeout(COMMAND_TIME, asked).await.unwrap_or_else(|_elapsed| {
-        let text = "the agent is busy; what was asked for may still be done".to_owned();
-        Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, text))
-    })
+    timeout(COMMAND_TIME, asked).await.unwrap_or_else(|_elapsed| Err(Failure::busy()))
+}
+
+async fn reply_to<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, Failure> {
+    let (reply, replied) = oneshot::channel();
+    commands.send(command(reply)).await.ok().ok_or_else(Failure::stopping)?;
+    replied.await.ok().ok_or_else(Failure::stopping)?.map_err(Failure::from)
 }
 
 async fn from_json<T, B>(body: B) -> Result<T, Failure>
@@ -231,6 +253,11 @@ impl Failure {
     fn crowded() -> Self {
         let text = "too many connections; nothing was done".to_owned();
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
+    fn busy() -> Self {
+        let text = "the agent is busy; what was asked for may still be done".to_owned();
+        Self::new(StatusCode::GATEWAY_TIMEOUT, text)
     }
 
     fn stopping() -> Self {

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     command::Command,
     crowd::{Crowd, Place},
+    room::{Room, Share},
     routes,
     socket::{self, BindError, SocketFile},
 };
@@ -58,9 +59,9 @@ impl Server {
     /// socket file. Sends what is asked for to `commands`.
     pub async fn serve(self, commands: mpsc::Sender<Command>, stop: impl Future<Output = ()>) {
         let Self { file, listener } = self;
-        let mut crowd = Crowd::default();
+        let (mut crowd, room) = (Crowd::default(), Room::new());
         tokio::select! {
-            () = accept(&listener, &commands, &mut crowd) => {}
+            () = accept(&listener, &commands, &mut crowd, &room) => {}
             () = stop => {}
         }
         drop(file);
@@ -70,12 +71,18 @@ impl Server {
 }
 
 /// Never returns.
-async fn accept(listener: &UnixListener, commands: &mpsc::Sender<Command>, crowd: &mut Crowd) {
+async fn accept(
+    listener: &UnixListener,
+    commands: &mpsc::Sender<Command>,
+    crowd: &mut Crowd,
+    room: &Room,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _peer)) => {
-                let commands = commands.clone();
-                let serve = |place| async move { serve_one(stream, &commands, &place).await };
+                let (commands, share) = (commands.clone(), room.share());
+                let serve =
+                    |place| async move { serve_one(stream, &commands, &place, &share).await };
                 crowd.admit(serve).await;
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -87,9 +94,14 @@ async fn accept(listener: &UnixListener, commands: &mpsc::Sender<Command>, crowd
     }
 }
 
-async fn serve_one(stream: UnixStream, commands: &mpsc::Sender<Command>, place: &Place) {
+async fn serve_one(
+    stream: UnixStream,
+    commands: &mpsc::Sender<Command>,
+    place: &Place,
+    share: &Share,
+) {
     let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(routes::answer(request, commands, place).await)
+        Ok::<_, Infallible>(routes::answer(request, commands, place, share).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -97,7 +109,14 @@ async fn serve_one(stream: UnixStream, commands: &mpsc::Sender<Command>, place: 
         .max_buf_size(HEAD_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIME, connection).await {
+    let ended = tokio::select! {
+        ended = timeout(CONNECTION_TIME, connection) => ended,
+        () = share.wanted(place) => {
+            tracing::debug!("admin API: an answer is not read, others wait for its room");
+            return;
+        }
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "admin API: connection"),
         Err(_elapsed) => tracing::debug!("admin API: connection took too long"),

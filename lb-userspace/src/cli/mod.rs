@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 mod backend;
 pub mod check;
 pub mod client;
+pub mod decap;
 mod exit;
 mod human;
 mod persistence;
@@ -99,6 +100,25 @@ forgotten, connections through the balancer break. Refused while an agent runs."
         after_help = "Example:\n  sudo holdfast detach --config /etc/holdfast.toml"
     )]
     Detach(ConfigFile),
+    /// On a backend: take packets out of tunnels
+    #[command(
+        long_about = "\
+On a backend of a pool with `forward = \"tunnel\"`: take packets out of tunnels.
+
+Puts an XDP program on the interface, which stays there without this command
+until it is taken off or the machine is restarted. It takes packets to the
+addresses named by --vip out of IPIP and GUE (variant 1), passes all others on
+as they are, and counts both. Called again, it puts new rules in the place of
+the old ones; no packet meets none. The machine needs the addresses of --vip,
+on its loopback and not answered in ARP.",
+        after_help = "\
+Examples:
+  sudo holdfast decap --interface eth0 --address 10.1.0.11 --vip 203.0.113.11
+  sudo holdfast decap --interface eth0 --address 10.1.0.11 --vip 203.0.113.11 --from 10.255.0.0/16
+  sudo holdfast decap --interface eth0 --show
+  sudo holdfast decap --interface eth0 --off"
+    )]
+    Decap(decap::DecapArgs),
 }
 
 /// `--config FILE`.

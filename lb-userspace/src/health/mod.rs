@@ -143,7 +143,8 @@ async fn check(
         let result = {
             // Never closed; without a permit the probe would still be right.
             let _permit = permits.acquire().await;
-            probe::run(&subject.probe, subject.target, pace.timeout).await
+            // On the heap while it lasts: of thousands of tasks most only wait.
+            Box::pin(probe::run(&subject.probe, subject.target, pace.timeout)).await
         };
         if state.record(result, pace.rise, pace.fall)
             && report.send(about(&name, Some(&subject), state.verdict())).await.is_err()

@@ -116,6 +116,12 @@ fn insert(ctx: XdpContext) -> u32 {
     }
 }
 
+/// Hands the packet to the kernel's stack.
+#[xdp]
+fn pass(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
 /// The end of a wire: counts, and drops.
 #[xdp]
 fn sink(_ctx: XdpContext) -> u32 {

@@ -124,19 +124,22 @@ impl Driver {
         nanoseconds(took) / f64::from(packets)
     }
 
-    /// Sends so many packets out by that interface of this thread's network namespace.
+    /// Sends so many packets out by that interface of this thread's network namespace; how long
+    /// each took, with what the kernel did for it at once: without the making of buffers, and
+    /// without what other threads took.
     ///
     /// # Panics
     ///
     /// When it cannot.
-    pub fn send(&mut self, traffic: &Traffic, packets: u32, interface: u32) {
+    #[expect(clippy::must_use_candidate, reason = "sending is what it is for")]
+    pub fn send(&mut self, traffic: &Traffic, packets: u32, interface: u32) -> Duration {
         self.aim(traffic);
         let packet = traffic.packet();
         // `struct xdp_md`: where the packet begins and ends; where it came in.
         let length = u32::try_from(packet.len()).expect("a short packet");
         let context: Vec<u8> =
             [0, length, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
-        let _result = program(&self.ebpf, Subject::Empty.driver())
+        let result = program(&self.ebpf, Subject::Empty.driver())
             .test_run(TestRunOptions {
                 data_in: Some(&packet),
                 ctx_in: Some(&context),
@@ -145,6 +148,7 @@ impl Driver {
                 ..TestRunOptions::new()
             })
             .expect("packets sent");
+        result.duration
     }
 
     /// Five-tuples that were not found since the last call.

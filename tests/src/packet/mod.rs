@@ -127,6 +127,25 @@ impl Frame {
         Self::new(source, destination, transport)
     }
 
+    /// Its flags, if it is TCP.
+    #[must_use]
+    pub fn flags(&self) -> Option<u8> {
+        match &self.transport {
+            Transport::Tcp { flags, .. } => Some(*flags),
+            Transport::Udp { .. } => None,
+        }
+    }
+
+    /// The same with these TCP flags.
+    #[must_use]
+    pub fn flagged(&self, with: u8) -> Self {
+        let mut frame = self.clone();
+        if let Transport::Tcp { flags, .. } = &mut frame.transport {
+            *flags = with;
+        }
+        frame
+    }
+
     /// A UDP datagram of five bytes.
     #[must_use]
     pub fn udp(source: SocketAddr, destination: SocketAddr) -> Self {

@@ -242,8 +242,11 @@ impl Model {
             return Err(format!("source port {port}, and the flow has {}", flow.port));
         }
         let step = self.listeners[five.1].step().next_multiple_of(TEST_NS);
-        if stage != flow.stage || self.tick() - flow.seen >= step {
-            let owed = self.touch(five, flow.life, Touch::Under { owed: flow.owed });
+        // P12: a SYN shows nothing.
+        let proves = flags.is_none_or(|flags| flags & (SYN | ACK) != SYN);
+        if stage != flow.stage || self.tick() - flow.seen >= step || (flow.owed && proves) {
+            let owed = self.touch(five, flow.life, Touch::Under { owed: flow.owed && proves });
+            let owed = if proves { owed } else { flow.owed };
             let seen = self.tick();
             let _old = self.flows.insert(five, Flow { seen, stage, owed, ..flow });
             let key = self.answer(five, flow.life.0, flow.port);
@@ -264,6 +267,10 @@ impl Model {
             return Ok(if nat { Fate::NoFlow } else { Fate::To(life.0) });
         }
         let stage = Stage::first(flags);
+        if stage == Stage::Opening && !nat && !self.flows.contains_key(&five) {
+            // P12: nothing is kept of a SYN whose choice can be made again.
+            return Ok(Fate::To(life.0));
+        }
         if nat {
             let key = self.answer(five, life.0, port);
             if let Some(held) = self.replies.get(&key) {
@@ -277,10 +284,10 @@ impl Model {
             }
             let _old = self.replies.insert(key, Reply { five, life, seen: self.now, stage });
         }
-        let owed = self.touch(five, life, Touch::New);
+        let _none = self.touch(five, life, Touch::New);
         let port = if nat { port } else { 0 };
         let seen = self.tick();
-        let _old = self.flows.insert(five, Flow { life, seen, stage, owed, port });
+        let _old = self.flows.insert(five, Flow { life, seen, stage, owed: true, port });
         Ok(Fate::To(life.0))
     }
 
@@ -302,7 +309,7 @@ impl Model {
         }
         let key = (listener.scope, masked(five.0.ip(), listener.prefix));
         let serves = self.members[&life.0].takes_pins(life.1);
-        let owed = touch != Touch::Under { owed: false };
+        let owed = touch == Touch::Under { owed: true };
         let new = Pin { life, made: self.now, seen: self.now };
         let Some(mut pin) = self.pins.get(&key).copied() else {
             if owed && serves {

@@ -26,7 +26,9 @@ fn p3_valid_below_the_timeout_and_gone_at_it() {
             let want = if valid { scene.a } else { scene.b };
             assert_eq!(scene.bench.chosen(&outcome), want, "{age} of {timeout}: {outcome}");
             assert_eq!(outcome.has(Event::PinFollowed), valid, "{age} of {timeout}: {outcome}");
-            assert_eq!(outcome.has(Event::PinRenewed), !valid, "{age} of {timeout}: {outcome}");
+            let _second = scene.bench.send(&packet.flagged(ACK));
+            let proof = scene.bench.send(&packet.flagged(ACK));
+            assert_eq!(proof.has(Event::PinRenewed), !valid, "{age} of {timeout}: {proof}");
         }
     }
 }
@@ -61,11 +63,12 @@ fn p4_who_refreshes_a_pin_and_from_which_age_on() {
             vip.refresh_ns = refresh_step_ns(timeout);
         });
         let syn = scene.syn("192.0.2.1");
-        let first = Frame::tcp(syn.source, syn.destination, ACK);
+        let first = syn.flagged(ACK);
+        let _not_yet = scene.bench.send(&first);
         assert_eq!(seen_after(&mut scene, &first), START);
         scene.bench.pass(age);
         // The same segment again: it changes no state.
-        let packet = if new_flow { scene.syn("192.0.2.1") } else { first };
+        let packet = if new_flow { scene.syn("192.0.2.1").flagged(ACK) } else { first };
         let seen = seen_after(&mut scene, &packet);
         let case = format!("{refresh:?}, timeout {timeout}, new flow {new_flow}, age {age}");
         assert_eq!(seen, if want { START + age } else { START }, "{case}");
@@ -89,8 +92,7 @@ fn p4_who_refreshes_a_pin_and_from_which_age_on() {
 fn p4_an_active_connection_keeps_its_pin() {
     for timeout in TIMEOUTS {
         let mut scene = scene(timeout);
-        let packet = scene.syn("192.0.2.1");
-        let _first = scene.bench.send(&packet);
+        let packet = scene.pinning("192.0.2.1");
         scene.table_to_b();
         // Packets as far apart as the refresh step allows at the least.
         for _ in 0..20 {
@@ -111,6 +113,7 @@ fn p4_answers_are_activity_too() {
     let _key = bench.listener(Protocol::Tcp, VIP, pool, 60 * S);
     let client = socket("192.0.2.1:40000");
     let answer = bench.send(&Frame::tcp(client, socket(VIP), SYN)).parsed().frame.turned();
+    let _pinned = bench.send(&Frame::tcp(client, socket(VIP), ACK));
     // Answers that are noted, by the shortest refresh step.
     for (age, seen) in [(S - 1, 0), (S - 1 + S / 4, S - 1 + S / 4), (60 * S, 60 * S)] {
         bench.at(START + age);
@@ -129,8 +132,7 @@ fn p4_max_lifetime_bounds_every_mode() {
                 vip.refresh = refresh.code();
                 vip.max_lifetime_ns = 40 * S;
             });
-            let packet = scene.syn("192.0.2.1");
-            let _first = scene.bench.send(&packet);
+            let packet = scene.pinning("192.0.2.1");
             scene.table_to_b();
             scene.bench.at(START + 30 * S);
             let _refreshes = scene.bench.send(&packet);
@@ -145,8 +147,7 @@ fn p4_max_lifetime_bounds_every_mode() {
 #[test]
 fn p4_a_pin_over_its_time_is_not_refreshed_by_its_flow() {
     let mut scene = scene(60 * S);
-    let packet = scene.syn("192.0.2.1");
-    let _first = scene.bench.send(&packet);
+    let packet = scene.pinning("192.0.2.1");
     scene.table_to_b();
     scene.bench.pass(60 * S);
     assert_eq!(seen_after(&mut scene, &packet), START);
@@ -156,8 +157,7 @@ fn p4_a_pin_over_its_time_is_not_refreshed_by_its_flow() {
 #[test]
 fn p5_a_flow_on_an_old_backend_leaves_the_new_pin_alone() {
     let mut scene = scene(60 * S);
-    let old = scene.syn("192.0.2.1");
-    let _a = scene.bench.send(&old);
+    let old = scene.pinning("192.0.2.1");
     scene.bench.pass(60 * S);
     scene.table_to_b();
     assert_eq!(scene.connect("192.0.2.1"), scene.b);
@@ -177,8 +177,7 @@ fn p5_a_flow_on_an_old_backend_leaves_the_new_pin_alone() {
 #[test]
 fn p5_a_flow_of_an_older_life_leaves_the_pin_alone() {
     let mut scene = scene(60 * S);
-    let old = scene.syn("192.0.2.1");
-    let _a = scene.bench.send(&old);
+    let old = scene.pinning("192.0.2.1");
     let a = scene.a;
     // Down and up again, flows kept (`on_down = "keep"`).
     scene.bench.change_backend(a, |backend| backend.generation += 1);

@@ -3,14 +3,15 @@
 use lb_common::{
     address::Address,
     event::Event,
+    layout::{Forward, Protocol},
     select::{client_hash, flow_hash},
 };
 use tests::{
-    bench::{S, SEED, START},
-    packet::{ACK, Frame},
+    bench::{Bench, S, SEED, START, socket},
+    packet::{ACK, Frame, SYN},
 };
 
-use crate::scene::{Scene, scene};
+use crate::scene::{Scene, VIP, scene};
 
 #[test]
 fn p7_what_is_being_reclaimed_is_left_alone() {
@@ -20,8 +21,9 @@ fn p7_what_is_being_reclaimed_is_left_alone() {
         let before = scene.bench.pin();
         scene.bench.pass(age);
         scene.bench.reclaim_before(mark);
-        let packet = scene.syn("192.0.2.1");
-        let outcome = scene.bench.send(&packet);
+        let packet = scene.syn("192.0.2.1").flagged(ACK);
+        let [first, second] = [(); 2].map(|()| scene.bench.send(&packet));
+        let outcome = if want == Event::PinFollowed { first } else { second };
         assert!(outcome.has(want), "age {age}, mark {mark}: {outcome}");
         if want == Event::PinReclaiming {
             assert_eq!(scene.bench.pin(), before, "age {age}, mark {mark}");
@@ -86,7 +88,7 @@ fn p8_without_persistence_flows_are_spread_by_their_five_tuple() {
     scene.bench.slots(scene.pool, &table);
     let mut on = [0; 3];
     for _ in 0..200 {
-        let packet = scene.syn("192.0.2.1");
+        let packet = scene.syn("192.0.2.1").flagged(ACK);
         let outcome = scene.bench.send(&packet);
         let flow = *scene
             .bench
@@ -124,8 +126,7 @@ fn p11_a_full_table_evicts_and_every_client_keeps_its_backend() {
 #[test]
 fn p13_a_program_loaded_anew_goes_on_with_pins_and_flows() {
     let mut scene = scene(60 * S);
-    let flow = scene.syn("192.0.2.1");
-    let _a = scene.bench.send(&flow);
+    let flow = scene.pinning("192.0.2.1");
     scene.table_to_b();
     for _ in 0..3 {
         let before = (scene.bench.pins(), scene.bench.flows());
@@ -143,4 +144,54 @@ fn p13_a_program_loaded_anew_goes_on_with_pins_and_flows() {
         };
         let _ack = scene.bench.send(&ack);
     }
+}
+
+/// P12: of a SYN nothing is kept; the second packet after it pins.
+#[test]
+fn p12_a_syn_makes_neither_pin_nor_flow() {
+    let mut scene = scene(60 * S);
+    let syn = scene.syn("192.0.2.1");
+    for _ in 0..3 {
+        let outcome = scene.bench.send(&syn);
+        let events = [Event::Forwarded, Event::FlowPlacedByHash, Event::SynSent];
+        assert_eq!(outcome.events(), events, "{outcome}");
+        assert!(scene.bench.pins().is_empty() && scene.bench.flows().is_empty());
+    }
+    let outcome = scene.bench.send(&syn.flagged(ACK));
+    assert!(outcome.has(Event::FlowMade), "{outcome}");
+    assert!(scene.bench.pins().is_empty(), "an acknowledgement can be forged");
+    let outcome = scene.bench.send(&syn.flagged(ACK));
+    assert_eq!(outcome.events(), [Event::Forwarded, Event::PinMade], "{outcome}");
+    assert_eq!(scene.bench.pin().backend.id(), scene.a);
+}
+
+/// P12: a datagram shows nothing, a second one of its flow does.
+#[test]
+fn p12_a_second_datagram_pins() {
+    let mut scene = scene(60 * S);
+    let datagram = Frame::udp(scene.syn("192.0.2.1").source, socket(VIP));
+    let outcome = scene.bench.send(&datagram);
+    assert!(outcome.has(Event::FlowMade), "{outcome}");
+    assert!(scene.bench.pins().is_empty());
+    let outcome = scene.bench.send(&datagram);
+    assert_eq!(outcome.events(), [Event::Forwarded, Event::PinMade], "{outcome}");
+}
+
+/// P12: where the choice cannot be made again a SYN has an entry, and another SYN proves nothing.
+#[test]
+fn p12_a_translated_syn_makes_no_pin() {
+    let mut bench = Bench::new();
+    let pool = bench.pool(Forward::Nat);
+    let a = bench.backend(pool, "10.0.0.11:80");
+    bench.table(pool, &[a]);
+    let _key = bench.listener(Protocol::Tcp, VIP, pool, 60 * S);
+    let syn = Frame::tcp(socket("192.0.2.1:40000"), socket(VIP), SYN);
+    for age in [0, 1, 2] {
+        bench.at(START + age * S);
+        assert_eq!(bench.send(&syn).fate(), Event::Forwarded);
+        assert!(bench.pins().is_empty());
+        let flow = bench.flows().into_values().next().expect("a flow");
+        assert!(flow.pin_owed && flow.seen_ns == START + age * S, "{flow:?}");
+    }
+    assert!(bench.send(&syn.flagged(ACK)).has(Event::PinMade));
 }

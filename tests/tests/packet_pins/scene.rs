@@ -8,7 +8,7 @@ use lb_common::{
 };
 use tests::{
     bench::{Bench, S, socket},
-    packet::{Frame, SYN},
+    packet::{ACK, Frame, SYN},
 };
 
 pub(crate) const VIP: &str = "203.0.113.10:80";
@@ -38,11 +38,21 @@ pub(crate) fn scene(timeout_ns: u64) -> Scene {
 }
 
 impl Scene {
-    /// A new TCP flow from there: the backend that it gets.
+    /// A new TCP flow from there, as far as it takes to be pinned: the backend that it gets.
     pub(crate) fn connect(&mut self, client: &str) -> u32 {
         let packet = self.syn(client);
-        let outcome = self.bench.send(&packet);
-        self.bench.chosen(&outcome)
+        self.open(&packet)
+    }
+
+    /// The first packets of the flow that begins with this SYN: the backend that all of them get.
+    pub(crate) fn open(&mut self, syn: &Frame) -> u32 {
+        let mut backends = [syn.clone(), syn.flagged(ACK), syn.flagged(ACK)].map(|packet| {
+            let outcome = self.bench.send(&packet);
+            self.bench.chosen(&outcome)
+        });
+        backends.sort_unstable();
+        assert_eq!(backends[0], backends[2], "one backend for all");
+        backends[0]
     }
 
     /// The first packet of a new TCP flow.
@@ -52,12 +62,26 @@ impl Scene {
         Frame::tcp(client, socket(if client.is_ipv4() { VIP } else { VIP_V6 }), SYN)
     }
 
+    /// A packet of a new TCP flow from there that has been sent so often that its client is pinned.
+    pub(crate) fn pinning(&mut self, client: &str) -> Frame {
+        let packet = self.syn(client).flagged(ACK);
+        for _ in 0..2 {
+            let _outcome = self.bench.send(&packet);
+        }
+        packet
+    }
+
     /// A new UDP flow from there: the backend that it gets.
     pub(crate) fn datagram(&mut self, client: &str) -> u32 {
         self.port += 1;
         let client = SocketAddr::new(client.parse().expect("an address"), self.port);
-        let outcome = self.bench.send(&Frame::udp(client, socket(VIP)));
-        self.bench.chosen(&outcome)
+        let datagram = Frame::udp(client, socket(VIP));
+        let [first, second] = [(); 2].map(|()| {
+            let outcome = self.bench.send(&datagram);
+            self.bench.chosen(&outcome)
+        });
+        assert_eq!(first, second);
+        first
     }
 
     /// A client pinned to A, and the table all B.

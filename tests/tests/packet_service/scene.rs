@@ -47,9 +47,7 @@ impl Scene {
             });
         }
         self.bench.table(self.pool, &[a]);
-        for packet in [self.segment(1, SYN), self.segment(1, ACK), self.datagram(1)] {
-            assert_eq!(self.to(&packet), a);
-        }
+        assert_eq!(self.begin(1), [a; 2]);
         self.bench.table(self.pool, &[b]);
     }
 
@@ -76,8 +74,18 @@ impl Scene {
     /// The backends that a new TCP flow and a new UDP flow of the pinned client get.
     pub(crate) fn new_flows(&mut self) -> [u32; 2] {
         self.port += 1;
-        let packets = [self.segment(self.port, SYN), self.datagram(self.port)];
-        packets.map(|packet| self.to(&packet))
+        self.begin(self.port)
+    }
+
+    /// A TCP flow and a UDP flow from that port, as far as it takes to be pinned: their backends.
+    fn begin(&mut self, port: u16) -> [u32; 2] {
+        let (syn, ack) = (self.segment(port, SYN), self.segment(port, ACK));
+        let datagram = self.datagram(port);
+        [vec![syn, ack.clone(), ack], vec![datagram.clone(), datagram]].map(|packets| {
+            let backends: Vec<u32> = packets.iter().map(|packet| self.to(packet)).collect();
+            assert!(backends.iter().all(|id| *id == backends[0]), "one backend: {backends:?}");
+            backends[0]
+        })
     }
 
     /// A new client's.

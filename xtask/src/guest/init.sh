@@ -28,8 +28,9 @@ for folder in run tmp dev/shm; do mount -t tmpfs memory "/root/$folder"; done
 mount -t bpf bpf /root/sys/fs/bpf
 # The kernel looks for modules here, not in the command's root.
 mount --bind "/host$(cat /modules)" /lib/modules
-# The device that is named /dev/net/tun before its module is there, only where udev runs.
-modprobe tun || echo "guest: no module tun"
+while read -r module; do
+    modprobe "$module" || echo "guest: no module $module"
+done < /wanted
 
 for port in 1 2; do stty -F "/dev/ttyS$port" raw; done
 chroot /root /bin/sh -c "$(cat /command)" < /dev/null > /dev/ttyS1 2>&1

@@ -154,7 +154,7 @@ fn newest<'a>(names: &[&'a str], version: &str) -> Option<&'a str> {
 }
 
 /// The folder with a package's files. Downloaded and unpacked once; no script of it runs.
-fn unpacked(package: &str, cache: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn unpacked(package: &str, cache: &Path) -> anyhow::Result<PathBuf> {
     let folder = cache.join(package);
     if folder.is_dir() {
         return Ok(folder);

@@ -24,22 +24,38 @@ const APPLETS: [&str; 9] =
     ["sh", "mount", "mkdir", "insmod", "cat", "stty", "chroot", "poweroff", "modprobe"];
 /// To see the host's files; the kernel asks for all others by itself.
 const EARLY: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
+/// What the kernel does not ask for by itself: the device that is named /dev/net/tun before its
+/// module is there, only where udev runs.
+const WANTED: [&str; 1] = ["tun"];
 /// MiB; of address space, most of it is never touched.
 const MEMORY: &str = "3072";
 
-/// Runs a shell's command on a kernel, as root, with the host's files as they are seen by this
-/// user; what it writes to them stays in the guest. Its output goes to standard output. Returns
-/// its exit status.
-pub(crate) fn run(kernel: &Kernel, command: &str) -> anyhow::Result<i32> {
+/// What a guest is to do.
+pub(crate) struct Work<'a> {
+    /// A shell's command.
+    pub(crate) command: &'a str,
+    /// Modules to load before it.
+    pub(crate) modules: &'a [&'a str],
+    /// One CPU, on which every instruction takes a nanosecond of the guest's time.
+    pub(crate) counted: bool,
+    /// Where its output goes; `None`: to standard output.
+    pub(crate) output: Option<fs::File>,
+}
+
+/// Runs a command on a kernel, as root, with the host's files as they are seen by this user; what
+/// it writes to them stays in the guest. Returns its exit status.
+pub(crate) fn run(kernel: &Kernel, work: Work<'_>) -> anyhow::Result<i32> {
     let file = |name: &str| kernel.folder.join(name);
     let (root, console, status) = (file("initrd"), file("console"), file("status"));
-    fs::write(&root, first_root(kernel, command)?).with_context(|| root.display().to_string())?;
+    fs::write(&root, first_root(kernel, &work)?).with_context(|| root.display().to_string())?;
     for old in [&console, &status] {
         fs::write(old, "").with_context(|| old.display().to_string())?;
     }
-    let ended = emulator(kernel, &root, &console, &status)?
-        .status()
-        .with_context(|| format!("cannot run {EMULATOR}"))?;
+    let mut emulator = emulator(kernel, work.counted, [&root, &console, &status])?;
+    if let Some(output) = work.output {
+        emulator.stdout(output);
+    }
+    let ended = emulator.status().with_context(|| format!("cannot run {EMULATOR}"))?;
     let text = fs::read_to_string(&status).with_context(|| status.display().to_string())?;
     match text.trim().parse() {
         Ok(status) if ended.success() => Ok(status),
@@ -55,18 +71,25 @@ pub(crate) fn run(kernel: &Kernel, command: &str) -> anyhow::Result<i32> {
 
 fn emulator(
     kernel: &Kernel,
-    root: &Path,
-    console: &Path,
-    status: &Path,
+    counted: bool,
+    [root, console, status]: [&Path; 3],
 ) -> anyhow::Result<Command> {
     let emulator = program(EMULATOR).with_context(|| format!("there is no {EMULATOR}"))?;
     let mut command = Command::new(emulator);
     command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-    command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]);
-    command.args(["-smp", "2", "-m", MEMORY]);
+    command.args(["-M", "q35", "-m", MEMORY]);
+    if counted {
+        // Without the instructions that do as much work as they are told, and count as one.
+        command.args(["-accel", "tcg,thread=single", "-cpu", "max,-erms,-fsrm"]);
+        command.args(["-smp", "1", "-icount", "shift=0"]);
+    } else {
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
+    }
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(root);
     // A panic restarts, which ends the emulator.
-    command.args(["-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off"]);
+    let zeroing = if counted { " init_on_alloc=0" } else { "" };
+    command.arg("-append");
+    command.arg(format!("console=ttyS0 loglevel=4 panic=-1 mitigations=off{zeroing}"));
     command.arg("-serial").arg(to_file(console)?);
     command.args(["-serial", "stdio"]);
     command.arg("-serial").arg(to_file(status)?);
@@ -85,7 +108,7 @@ fn to_file(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The root file system that the kernel starts with.
-fn first_root(kernel: &Kernel, command: &str) -> anyhow::Result<Vec<u8>> {
+fn first_root(kernel: &Kernel, work: &Work<'_>) -> anyhow::Result<Vec<u8>> {
     let mut archive = Archive::new();
     for folder in ["bin", "sbin", "dev", "proc", "sys", "early", "host", "layer", "root", "lib"] {
         archive.folder(folder)?;
@@ -118,7 +141,9 @@ fn first_root(kernel: &Kernel, command: &str) -> anyhow::Result<Vec<u8>> {
     archive.file("early/order", names.as_bytes())?;
     let modules = kernel.modules.to_str().context("a folder whose name is no text")?;
     archive.file("modules", modules.as_bytes())?;
-    archive.file("command", command.as_bytes())?;
+    archive.file("command", work.command.as_bytes())?;
+    let wanted = WANTED.iter().chain(work.modules).map(|module| format!("{module}\n"));
+    archive.file("wanted", wanted.collect::<String>().as_bytes())?;
     archive.file("init", INIT.as_bytes())?;
     archive.end()
 }

@@ -4,15 +4,16 @@
 //! gone when it ends. No part of `test`: emulation takes its time.
 
 mod archive;
+pub(crate) mod count;
 mod kernel;
 mod machine;
 
-use std::{fs, process::Stdio};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, bail};
 
-use self::kernel::Kernel;
 pub(crate) use self::machine::EMULATOR;
+use self::{kernel::Kernel, machine::Work};
 use crate::{
     setup::{self, Need},
     test::{self, Layer},
@@ -34,16 +35,30 @@ pub(crate) fn run(
     }
     setup::ensure(&[Need::Guest])?;
     let work = if command.is_empty() { tests(workspace, layer, only)? } else { quoted(command) };
+    let kernel = Kernel::find(wanted, &cache(workspace)?)?;
+    println!("=== {} ===", kernel.release);
+    let command = script(workspace, &work);
+    let work = Work { command: &command, modules: &[], counted: false, output: None };
+    ended(&kernel, machine::run(&kernel, work)?)
+}
+
+/// Where packages are unpacked.
+fn cache(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let cache = workspace.target().join("guest");
     fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
-    let kernel = Kernel::find(wanted, &cache)?;
-    println!("=== {} ===", kernel.release);
+    Ok(cache)
+}
+
+/// A shell's command that does the work as it would be done here.
+fn script(workspace: &Workspace, work: &str) -> String {
     let here = workspace.root().to_string_lossy();
     let path = toolchain::with_first("/usr/sbin:/usr/bin:/sbin:/bin");
     let path = path.to_string_lossy();
-    let script =
-        format!("cd {}\nexport HOME=/root PATH={}\n{work}", quoted([here]), quoted([path]));
-    match machine::run(&kernel, &script)? {
+    format!("cd {}\nexport HOME=/root PATH={}\n{work}", quoted([here]), quoted([path]))
+}
+
+fn ended(kernel: &Kernel, status: i32) -> anyhow::Result<()> {
+    match status {
         0 => Ok(()),
         status => bail!("exit status {status} on {}", kernel.release),
     }

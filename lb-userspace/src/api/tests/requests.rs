@@ -16,6 +16,7 @@ use crate::{
         BindError, Command, Server,
         client::{Client, ClientError},
         crowd::{CONNECTIONS_MAX, PATIENCE},
+        room::{ANSWERS_MAX, READING},
         routes, wire,
     },
     cli,
@@ -72,7 +73,7 @@ async fn wrong_requests_are_told_what_is_allowed() {
     check(Method::DELETE, "/v1/reload", "", 405, "POST only").await;
     check(get.clone(), "/v1/status?a=b", "", 400, "no query").await;
     check(get.clone(), "/v1/sessions?lim=1", "", 400, "allowed: listener, backend").await;
-    check(get, "/v1/sessions?limit=0", "", 400, "1 to 10000").await;
+    check(get, "/v1/sessions?limit=0", "", 400, "1 to 1000").await;
     check(post.clone(), flush, "", 400, "body").await;
     check(post.clone(), flush, "{}", 400, "`all`: true").await;
     check(post.clone(), flush, r#"{"client": "10.0.0"}"#, 400, "192.0.2.0/24").await;
@@ -210,6 +211,52 @@ async fn who_does_not_take_its_answer_keeps_nobody_waiting() {
     let reloaded = Client::new(&socket).reload().await.expect("reloaded");
     assert_eq!(reloaded.changes.len(), 1000);
     assert!(start.elapsed() <= PATIENCE * 2, "{:?}", start.elapsed());
+}
+
+/// A status too large for a socket's buffer.
+fn long_status() -> wire::Status {
+    let mut status = cli::sample_status();
+    let backend = status.backends[0].clone();
+    status.backends.resize(2000, backend);
+    status
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_large_answers_are_held_at_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let socket = directory.path().join("admin.sock");
+    let server = Server::bind(&socket).expect("bind");
+    let (commands, mut requests) = mpsc::channel(CONNECTIONS_MAX);
+    tokio::spawn(server.serve(commands, std::future::pending()));
+    let mut deaf = Vec::new();
+    for _ in 0..6 {
+        let mut stream = UnixStream::connect(&socket).await.expect("connect");
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\n\r\n").await.expect("write");
+        deaf.push(stream);
+    }
+    sleep(PATIENCE).await;
+    // The others are not even asked for: their answers would have to be kept.
+    assert_eq!(requests.len(), ANSWERS_MAX);
+    tokio::spawn(async move {
+        while let Some(Command::Status(reply)) = requests.recv().await {
+            reply.send(Ok(long_status())).ok();
+        }
+    });
+    // Who does not read loses the room to who waits; in the end everybody is served.
+    let start = Instant::now();
+    let status = Client::new(&socket).status().await.expect("status");
+    assert_eq!(status.backends.len(), 2000);
+    let turns = u32::try_from(deaf.len() / ANSWERS_MAX).expect("few");
+    assert!(start.elapsed() <= (READING + PATIENCE * 2) * turns, "{:?}", start.elapsed());
+    // The last ones may take their time: nobody waits any more.
+    sleep(READING * 3).await;
+    let mut whole = 0;
+    for mut stream in deaf {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        whole += usize::from(answer.ends_with(b"}\n"));
+    }
+    assert!(whole <= ANSWERS_MAX, "{whole}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //! harness's.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
+mod guest;
 mod measure;
 mod report;
 mod rows;
@@ -36,6 +37,12 @@ struct Cli {
     /// Only the rows whose name contains this
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// What a guest has counted
+    #[arg(long, value_name = "FILE")]
+    counted: Option<PathBuf>,
+    /// Be that guest: count, and print that
+    #[arg(long)]
+    count: bool,
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value = "24")]
     rounds: u32,
@@ -63,7 +70,15 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     measure::keep_to_one_cpu();
+    if cli.count {
+        for line in guest::count(&cli.object) {
+            println!("{line}");
+        }
+        return Ok(());
+    }
+    let counted = cli.counted.as_deref().map(guest::Counted::read).transpose()?;
     let bench = rows::Bench {
+        counted: counted.as_ref(),
         object: &cli.object,
         rounds: cli.rounds.max(1),
         only: cli.only.as_deref().unwrap_or_default(),

@@ -9,6 +9,7 @@ use tests::{
 };
 
 use crate::{
+    guest::Counted,
     measure::{self, Plan, UnderWay},
     scene::{FLOW_TABLE, Mode, Scene, Site},
     stats::{Round, Spread, Target},
@@ -53,6 +54,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) object: &'a Path,
     pub(crate) rounds: u32,
     pub(crate) only: &'a str,
+    /// What a guest has counted, if there was one.
+    pub(crate) counted: Option<&'a Counted>,
 }
 
 /// A number of flows, as a row's name says it, and how it is measured.
@@ -77,12 +80,13 @@ struct Compared {
     target: Option<Target>,
 }
 
-const PAIRS: [Compared; 4] = [
+const PAIRS: [Compared; 5] = [
     Compared {
         ours: Way::Holdfast(Mode::Dsr),
         theirs: Way::Empty,
         target: Some(Target::AtLeast(0.6)),
     },
+    Compared { ours: Way::Holdfast(Mode::Tunnel), theirs: Way::Empty, target: None },
     Compared { ours: Way::Holdfast(Mode::Nat), theirs: Way::Empty, target: None },
     Compared { ours: Way::Holdfast(Mode::Dsr), theirs: Way::Forwarding, target: None },
     Compared {
@@ -92,12 +96,28 @@ const PAIRS: [Compared; 4] = [
     },
 ];
 
+/// The same in instructions: less is better.
+const COUNTED: [Compared; 4] = [
+    Compared {
+        ours: Way::Holdfast(Mode::Dsr),
+        theirs: Way::Ipvs(Mode::Dsr),
+        target: Some(Target::AtMost(0.5)),
+    },
+    Compared {
+        ours: Way::Holdfast(Mode::Nat),
+        theirs: Way::Ipvs(Mode::Nat),
+        target: Some(Target::AtMost(0.5)),
+    },
+    Compared { ours: Way::Holdfast(Mode::Dsr), theirs: Way::Empty, target: None },
+    Compared { ours: Way::Holdfast(Mode::Dsr), theirs: Way::Forwarding, target: None },
+];
+
 impl Bench<'_> {
     /// Measures all rows that are wanted.
     pub(crate) fn run(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for amount in &AMOUNTS {
-            for mode in [Mode::Dsr, Mode::Nat] {
+            for mode in [Mode::Dsr, Mode::Tunnel, Mode::Nat] {
                 rows.extend(self.established(Site::of(mode), amount, target(mode, amount)));
             }
         }
@@ -107,12 +127,16 @@ impl Bench<'_> {
         rows.extend(self.established(udp, many, None));
         rows.extend(self.established(v6, many, None));
         rows.extend(self.refreshed(many));
-        for (mode, target) in [(Mode::Dsr, Some(Target::AtMost(1.5))), (Mode::Nat, None)] {
-            rows.extend(self.new_flow(mode, target));
+        rows.extend(self.new_flow(Mode::Dsr, Some(Target::AtMost(1.5))));
+        for mode in [Mode::Tunnel, Mode::Nat] {
+            rows.extend(self.new_flow(mode, None));
         }
         rows.extend(self.not_for_us());
         rows.extend(self.memory());
         rows.extend(self.rates());
+        if let Some(counted) = self.counted {
+            rows.extend(self.instructions(counted));
+        }
         rows
     }
 
@@ -139,8 +163,7 @@ impl Bench<'_> {
         let (opening, traffic) = traffic(site, amount);
         let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
         under_way.fill_table();
-        let (rounds, made) = under_way.rounds(self.plan(amount));
-        let note = if made < 0.5 { String::new() } else { format!("{made:.1} ‰ placed anew") };
+        let (rounds, note) = under_way.rounds(self.plan(amount));
         Some(cost(name, "LRU hash look-up", &rounds, target, note))
     }
 
@@ -239,12 +262,44 @@ impl Bench<'_> {
             }
         }
         let mut driver = Driver::load(self.object, 1024);
-        let measured = veth::measure(&mut driver, &ways, self.rounds, 200_000);
+        let measured = veth::measure(
+            &mut driver,
+            &ways,
+            veth::Amount { flows: 1 << 16, rounds: self.rounds, packets: 400_000 },
+        );
         let row = |pair: &&Compared| {
             let find = |way| measured.iter().find(|one| one.way == way).expect("it was measured");
             rate(name(pair), find(pair.ours), find(pair.theirs), pair.target)
         };
         pairs.iter().map(row).collect()
+    }
+
+    /// Instructions of the whole chain, in a guest.
+    fn instructions(&self, counted: &Counted) -> Vec<Row> {
+        let row = |pair: &Compared| {
+            let name = format!("in the guest, {} against {}", pair.ours.name(), pair.theirs.name());
+            if !self.wanted(&name) {
+                return None;
+            }
+            let sides = [pair.ours, pair.theirs].map(|way| counted.instructions(way));
+            let [ours, theirs] = sides;
+            let rounds = ours.iter().zip(theirs);
+            let rounds =
+                rounds.map(|(ours, against)| Round { ours: *ours, against: *against, empty: 0.0 });
+            let ratios: Vec<f64> = rounds.map(|round| round.ratio()).collect();
+            let quiet =
+                |values| Spread::of(values).map_or(f64::NAN, |spread| spread.lower_quartile);
+            Some(Row {
+                name,
+                against: "",
+                unit: "",
+                spread: Spread::of(&ratios).expect("a counted value"),
+                sides: Some((sides.map(quiet), "instr.")),
+                target: pair.target,
+                note: "instructions a packet, whole chain".to_owned(),
+            })
+        };
+        COUNTED.iter().filter_map(row).collect()
     }
 
     fn driver(&self) -> Driver {
@@ -311,8 +366,8 @@ fn described(site: Site) -> String {
 fn target(mode: Mode, amount: &Amount) -> Option<Target> {
     match mode {
         Mode::Dsr if amount.flows == 1 => Some(Target::AtMost(0.7)),
-        Mode::Dsr => Some(Target::AtMost(0.35)),
-        Mode::Nat => None,
+        Mode::Dsr | Mode::Tunnel if amount.flows > 1 => Some(Target::AtMost(0.35)),
+        Mode::Dsr | Mode::Tunnel | Mode::Nat => None,
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) const FLOW_TABLE: &[&str] = &[maps::FLOWS];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     Dsr,
+    /// IP in IP.
+    Tunnel,
     Nat,
 }
 
@@ -32,6 +34,7 @@ impl Mode {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dsr => "dsr",
+            Self::Tunnel => "tunnel",
             Self::Nat => "nat",
         }
     }
