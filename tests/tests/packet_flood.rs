@@ -159,7 +159,8 @@ fn all_networks() {
         }
         for _ in 0..3 {
             let outcome = bench.send(&first);
-            assert_eq!(outcome.events(), [Event::Forwarded], "a flow under way");
+            assert_eq!(outcome.fate(), Event::Forwarded, "a flow under way");
+            assert!(!made(&outcome) && !outcome.has(Event::FlowLimited), "{outcome:?}");
         }
         bench.pass(S / 2);
         assert!(made(&bench.send(&other)));

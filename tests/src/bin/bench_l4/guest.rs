@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use ::tests::generator::Driver;
 use anyhow::Context as _;
-use tests::generator::Driver;
 
 use crate::{
     scene::Mode,
