@@ -47,6 +47,16 @@ pub struct IdleTimes {
     pub stateless_ns: u64,
 }
 
+/// Have both ends closed it, or one reset it?
+#[inline(always)]
+#[must_use]
+pub const fn is_closed(state: u8) -> bool {
+    matches!(
+        TcpState::from_code(state),
+        Some(TcpState::ClosedByClient | TcpState::ClosedByBackend | TcpState::Reset)
+    )
+}
+
 /// The idle times as the data path reads them, whose ticks are of `tick_ns` nanoseconds.
 #[must_use]
 pub const fn settings(times: &IdleTimes, tick_ns: u64) -> Settings {

@@ -66,15 +66,16 @@ pub const fn pin(
     }
 }
 
-/// A flow at `now`, in ticks; `lives` are its backend's. It counts for the backend while it is in
-/// time and served. One that is over stays where it is until another flow needs the place.
+/// A flow at `now`, in ticks; `lives` are its backend's. It counts for the backend while it is
+/// open, in time and served. One that is over stays where it is until another flow needs the place.
 #[must_use]
 pub fn flow(settings: &Settings, flow: &Flow, lives: Lives, now: u32) -> Verdict {
     if !flow::in_time(flow, settings, now) {
         return Verdict::Dead;
     }
     let placed = flow.placed(lives.generation);
-    if lives.generation != 0 && placed.generation() >= lives.flows_since {
+    let open = !flow::is_closed(flow.state);
+    if open && lives.generation != 0 && placed.generation() >= lives.flows_since {
         Verdict::Held(flow.backend)
     } else {
         Verdict::Held(0)
@@ -221,5 +222,10 @@ mod tests {
         check(TcpState::Established, 51, (6, 4), Verdict::Held(3), held);
         check(TcpState::Established, 51, (6, 5), held, held);
         check(TcpState::Established, 51, (0, 0), held, held);
+        // Remembered, but nobody's to wait for.
+        check(TcpState::BackendClosing, 96, (4, 4), Verdict::Held(3), held);
+        for closed in [TcpState::ClosedByClient, TcpState::ClosedByBackend, TcpState::Reset] {
+            check(closed, 96, (4, 4), held, held);
+        }
     }
 }

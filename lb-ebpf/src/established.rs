@@ -46,8 +46,10 @@ const L3: usize = EthHdr::LEN;
 /// BPF functions of their own, so that what they keep on the stack is not under the stages'.
 #[inline(always)]
 pub(crate) fn forward(ctx: &XdpContext) -> u32 {
-    let ethernet = read::<EthHdr>(ctx, 0);
-    match ethernet.map_or(0, |ethernet| ethernet.ether_type) {
+    let Some(ethernet) = read::<EthHdr>(ctx, 0) else { return 0 };
+    let [first, ..] = ethernet.dst_addr;
+    match ethernet.ether_type {
+        _ if first & 1 != 0 => 0,
         IPV4_BE if have(Features::V4) => forward_v4(ctx),
         IPV6_BE if have(Features::V6) => forward_v6(ctx),
         _ => 0,
@@ -82,7 +84,8 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
     if fold(words.iter().map(|word| u64::from(*word)).sum()) != 0xffff {
         return None;
     }
-    let (ports_be, kind) = transport(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32)?;
+    let (ports_be, kind) =
+        transport::<false>(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32)?;
     let flow = key(
         Address::from_v4(header.src_addr),
         Address::from_v4(header.dst_addr),
@@ -121,7 +124,7 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     {
         return None;
     }
-    let (ports_be, kind) = transport(ctx, L4, header.next_hdr, payload_len)?;
+    let (ports_be, kind) = transport::<true>(ctx, L4, header.next_hdr, payload_len)?;
     let source = Address::from_v6(header.src_addr);
     let destination = Address::from_v6(header.dst_addr);
     if source.is_v4() || destination.is_v4() {
@@ -158,7 +161,12 @@ enum Kind {
 
 /// Ports and kind of a packet; `len`: the bytes of TCP or UDP by the IP header.
 #[inline(always)]
-fn transport(ctx: &XdpContext, at: usize, protocol: u8, len: u32) -> Option<([u16; 2], Kind)> {
+fn transport<const V6: bool>(
+    ctx: &XdpContext,
+    at: usize,
+    protocol: u8,
+    len: u32,
+) -> Option<([u16; 2], Kind)> {
     match Protocol::from_code(protocol)? {
         Protocol::Tcp if have(Features::TCP) => {
             let header = read::<TcpHeader>(ctx, at)?;
@@ -175,7 +183,8 @@ fn transport(ctx: &XdpContext, at: usize, protocol: u8, len: u32) -> Option<([u1
             if (len as usize) < UdpHdr::LEN {
                 return None;
             }
-            let plain = check_udp(u16::from_be_bytes(header.len), len).is_ok();
+            let summed = !V6 || header.check != [0; 2];
+            let plain = summed && check_udp(u16::from_be_bytes(header.len), len).is_ok();
             let ports = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
             Some((ports, if plain { Kind::Datagram } else { Kind::Other }))
         }

@@ -78,6 +78,11 @@ pub(crate) fn check(packet: &Packet) -> Result<(), Event> {
         Some(flags) => header::check_tcp(packet.own_len as u8, flags, packet.l4_len)?,
         None => header::check_udp(packet.own_len, packet.l4_len)?,
     }
+    // Nothing else protects its addresses, so that every receiver discards it (RFC 8200, 8.1), but
+    // for the end of a tunnel (RFC 6935), which no listener is.
+    if packet.unsummed {
+        return Err(Event::DropUdpUnsummed);
+    }
     // Before anything is made for it.
     if packet.hops_left <= 1 { Err(Event::DropTtlExceeded) } else { Ok(()) }
 }

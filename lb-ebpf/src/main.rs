@@ -92,13 +92,22 @@ fn log_drop(ctx: &XdpContext, event: u32, listener: u32) {
     debug!(ctx, "dropped: event {}, listener {}", event, listener);
 }
 
+/// Parses the packet, into [`work`]. A function of its own, as is [`log_drop`].
+#[inline(never)]
+fn read_headers(ctx: &XdpContext) {
+    if let Some(work) = work() {
+        work.parsed = parse::parse(ctx, &mut work.packet);
+    }
+}
+
 /// A packet's way: what to count, and the XDP action when it is sent.
 #[inline(always)]
 fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let unparsed = work().ok_or(Event::DropInternal)?;
     unparsed.listener = 0;
     unparsed.tunnel = 0;
-    let placed = match parse::parse(ctx, &mut unparsed.packet)? {
+    read_headers(ctx);
+    let placed = match work().ok_or(Event::DropInternal)?.parsed? {
         Kind::Icmp => icmp::place(ctx)?,
         Kind::NoPorts => fragment::later(ctx)?,
         Kind::Ports => {

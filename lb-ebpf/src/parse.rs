@@ -56,6 +56,8 @@ pub(crate) struct Packet {
     pub(crate) tcp: Option<TcpFlags>,
     /// IPv6.
     pub(crate) v6: bool,
+    /// UDP over IPv6 without a checksum.
+    pub(crate) unsummed: bool,
     /// Which part of its datagram it is.
     pub(crate) part: Part,
     /// A fragment's identification, as it stands in the packet.
@@ -63,6 +65,7 @@ pub(crate) struct Packet {
 }
 
 /// What a packet is looked at for.
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// TCP or UDP with its header: whole, or a first fragment.
     Ports,
@@ -135,7 +138,8 @@ pub(crate) fn parse(ctx: &XdpContext, packet: &mut Packet) -> Result<Kind, Event
         None if icmp => (Kind::Icmp, NO_PORTS),
         None => return Err(Event::PassNotTcpUdp),
     };
-    let (ports_be, own_len, tcp) = transport;
+    let (ports_be, own_len, tcp, summed) = transport;
+    packet.unsummed = v6 && !summed;
     if v6 {
         let header = read::<Ipv6Hdr>(ctx, link.l3).ok_or(Event::PassTruncated)?;
         packet.key.source = Address::from_v6(header.src_addr);
@@ -180,6 +184,10 @@ fn has_ports(network: &Network, protocol: Protocol) -> bool {
 #[inline(always)]
 fn link(ctx: &XdpContext) -> Result<Link, Event> {
     let ethernet = read::<EthHdr>(ctx, 0).ok_or(Event::PassTruncated)?;
+    // The group bit (IEEE 802, 8.2.2): what goes to many is forwarded by none.
+    if ethernet.dst_addr[0] & 1 != 0 {
+        return Err(Event::PassGroupFrame);
+    }
     let mut link =
         Link { vlan_be: [[0; 2]; 2], vlans: 0, l3: EthHdr::LEN, ether_type: ethernet.ether_type };
     for tag in &mut link.vlan_be {
@@ -341,11 +349,11 @@ struct Fragment {
     id: [u8; 4],
 }
 
-/// Ports, the header's own length, and TCP's flags.
-type Transport = ([u16; 2], u16, Option<TcpFlags>);
+/// Ports, the header's own length, TCP's flags; and whether there is a checksum.
+type Transport = ([u16; 2], u16, Option<TcpFlags>, bool);
 
 /// Of a packet that does not have them.
-const NO_PORTS: Transport = ([0; 2], 0, None);
+const NO_PORTS: Transport = ([0; 2], 0, None, true);
 
 #[inline(always)]
 fn tcp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
@@ -354,7 +362,7 @@ fn tcp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
         return Err(Event::PassTruncated);
     }
     let ports_be = [u16::from_ne_bytes(header.source), u16::from_ne_bytes(header.destination)];
-    Ok((ports_be, u16::from(header.offset >> 4), Some(TcpFlags(header.flags))))
+    Ok((ports_be, u16::from(header.offset >> 4), Some(TcpFlags(header.flags)), true))
 }
 
 #[inline(always)]
@@ -364,7 +372,7 @@ fn udp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
         return Err(Event::PassTruncated);
     }
     let ports_be = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
-    Ok((ports_be, u16::from_be_bytes(header.len), None))
+    Ok((ports_be, u16::from_be_bytes(header.len), None, header.check != [0; 2]))
 }
 
 /// Reads the packet that an ICMP error quotes, into [`crate::work::Work::quoted`]: at least its

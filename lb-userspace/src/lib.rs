@@ -18,3 +18,4 @@ pub mod object;
 pub mod preflight;
 pub mod sessions;
 pub mod turns;
+pub mod upgrade;

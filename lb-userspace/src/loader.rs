@@ -38,9 +38,11 @@ use crate::{
     maps::{
         MapError,
         kernel::{self, KernelMaps},
+        older::{self, OLDEST},
         ticks::{Ticks, jiffy_ns, now_ns},
         walk,
     },
+    upgrade,
 };
 
 /// Loading, attaching or detaching failed.
@@ -54,10 +56,11 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
-    /// The instance that is there was made by another version.
+    /// The instance that is there was made by a newer version, or by one that nobody remembers.
     #[error(
-        "{path} holds an instance of layout version {there}, and this is version \
-         {LAYOUT_VERSION}: take it off with `holdfast detach` first (its pins and flows are lost)"
+        "{path} holds an instance of layout version {there}; this is version {LAYOUT_VERSION}, \
+         which takes over versions from {OLDEST} on: run a newer holdfast, or take it off with \
+         `holdfast detach` first (its pins and flows are lost)"
     )]
     OtherLayout {
         /// The instance's directory.
@@ -133,6 +136,8 @@ pub struct Loaded {
     /// aya's handle; dropping it leaves what is pinned.
     pub ebpf: Ebpf,
     directory: PathBuf,
+    /// Where links are that have the program of an instance to be replaced.
+    before: Option<PathBuf>,
     seed: Seed,
     ticks: Ticks,
     features: Features,
@@ -183,7 +188,8 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
             .map_err(|source| MapError { operation: "sweep", map, source })?;
     }
     let ticks = ticks_now(&mut ebpf)?;
-    Ok(Loaded { ebpf, directory: directory.to_owned(), seed: options.seed, ticks, features })
+    let directory = directory.to_owned();
+    Ok(Loaded { ebpf, directory, before: None, seed: options.seed, ticks, features })
 }
 
 /// Refuses maps of another layout or of other sizes: they would be taken over unseen. Fine where
@@ -197,7 +203,7 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
     if there.layout_version == 0 {
         return Ok(());
     }
-    if there.layout_version != LAYOUT_VERSION {
+    if there.layout_version != LAYOUT_VERSION && !older::is_known(there.layout_version) {
         return Err(LoadError::OtherLayout { path: path(), there: there.layout_version });
     }
     match difference(limits, &there) {
@@ -206,6 +212,13 @@ pub fn check_instance(directory: &Path, limits: &Limits) -> Result<(), LoadError
             Err(LoadError::OtherLimit { path: path(), limit, there, wanted })
         }
     }
+}
+
+/// The layout version of the instance in that directory, if it is an earlier one that would be
+/// taken over.
+#[must_use]
+pub fn older_version(directory: &Path) -> Option<u32> {
+    Some(older::Older::find(directory).ok()??.version())
 }
 
 fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, ProgramError>
@@ -283,10 +296,41 @@ impl Loaded {
         KernelMaps::open(&self.directory, self.seed, self.ticks)
     }
 
+    /// Where its maps and links are pinned.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Links that are pinned in that directory get this program and move to this one's.
+    pub fn take_links_from(&mut self, before: &Path) {
+        self.before = Some(before.to_owned());
+    }
+
+    /// Its pins are in another directory now.
+    pub fn moved_to(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.directory);
+        self.before = None;
+    }
+
     /// Puts the program on an interface, by the link that is pinned there or by a new one.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
+        let before = self.before.as_ref().map(|before| link_pin(before, interface));
+        let pin = link_pin(&self.directory, interface);
         let (ebpf, directory) = (&mut self.ebpf, self.directory.as_path());
-        Linked { ebpf, directory, program: PROGRAM }.attach(interface, mode)
+        let mut linked = Linked { ebpf, directory, program: PROGRAM };
+        if let Some(before) = before.filter(|before| before.exists()) {
+            let kept = linked.replace(interface, &before);
+            // The pin of a link that leads nowhere is dealt with below.
+            if matches!(kept, Ok(()) | Err(LoadError::Attach { .. })) {
+                let moved = fs::rename(&before, &pin);
+                moved.map_err(|source| LoadError::Link {
+                    interface: interface.to_owned(),
+                    source,
+                })?;
+            }
+        }
+        linked.attach(interface, mode)
     }
 }
 
@@ -389,16 +433,18 @@ fn link_error(interface: &str, error: LinkError) -> LoadError {
 
 const LINK_PREFIX: &str = "link-";
 
-fn link_pin(directory: &Path, interface: &str) -> PathBuf {
+/// The pin of an interface's link.
+pub(crate) fn link_pin(directory: &Path, interface: &str) -> PathBuf {
     // A dot may not stand in the name of a bpffs pin.
     directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
 }
 
-/// Id of the program that the link pinned for an interface carries; `None` where there is none, or
-/// where it leads nowhere any more.
+/// Id of the program that the link pinned for an interface carries, also where an upgrade has moved
+/// it already; `None` where there is none, or where it leads nowhere any more.
 #[must_use]
 pub fn linked_program(directory: &Path, interface: &str) -> Option<u32> {
-    let link = PinnedLink::from_pin(link_pin(directory, interface)).ok()?;
+    let pinned = |directory: &Path| PinnedLink::from_pin(link_pin(directory, interface)).ok();
+    let link = pinned(directory).or_else(|| pinned(&upgrade::next(directory)))?;
     Some(FdLink::from(link).info().ok()?.program_id())
 }
 

@@ -12,7 +12,8 @@ use lb_userspace::{
     agent,
     cli::{self, CheckArgs, Cli, FAILED, OK, Verb},
     config::{self, Config},
-    memory, preflight,
+    memory,
+    preflight::{self, Problem},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -23,11 +24,11 @@ fn main() -> ExitCode {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
         Verb::Check(arguments) => return check(arguments),
         Verb::Decap(arguments) => return cli::decap::run(arguments, &mut stdout(), &mut stderr()),
-        Verb::Run(file) => match accepted(&file.config, false, false) {
+        Verb::Run(file) => match accepted(&file.config, false, For::Run) {
             Err(code) => return code,
             Ok((config, notes)) => run(config, &notes, &file.config),
         },
-        Verb::Detach(file) => match accepted(&file.config, false, true) {
+        Verb::Detach(file) => match accepted(&file.config, false, For::Detach) {
             Err(code) => return code,
             Ok((config, _)) => {
                 runtime().and_then(|runtime| runtime.block_on(agent::detach(&config)))
@@ -70,26 +71,43 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
+/// What a configuration is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// To run: all must be right.
+    Run,
+    /// To check: as far as this process may look.
+    Check,
+    /// To detach: that takes privileges only.
+    Detach,
+}
+
 /// The configuration with what is worth a word about it on this machine; or the exit status, after
-/// saying what is wrong with either. To detach takes privileges only.
-fn accepted(path: &Path, json: bool, detaching: bool) -> Result<(Config, Vec<String>), ExitCode> {
+/// saying what is wrong with either.
+fn accepted(path: &Path, json: bool, wanted: For) -> Result<(Config, Vec<String>), ExitCode> {
     let refused =
         |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
     let config = config::load(path).map_err(|errors| {
         refused(&errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
     })?;
-    let found = preflight::look(&config);
-    let problems: Vec<String> = found
-        .problems
-        .into_iter()
-        .filter(|problem| !detaching || problem.is_permission())
-        .map(|problem| problem.describe(path))
-        .collect();
+    let mut found = preflight::look(&config);
+    match wanted {
+        For::Run => {}
+        For::Check => {
+            found.excuse_permission();
+            if found.problems.is_empty() {
+                found.problems.extend(preflight::room(&config));
+            }
+        }
+        For::Detach => found.problems.retain(Problem::is_permission),
+    }
+    let problems: Vec<String> =
+        found.problems.iter().map(|problem| problem.describe(path)).collect();
     if problems.is_empty() { Ok((config, found.notes)) } else { Err(refused(&problems)) }
 }
 
 fn check(arguments: &CheckArgs) -> ExitCode {
-    let (config, notes) = match accepted(&arguments.config, arguments.json, false) {
+    let (config, notes) = match accepted(&arguments.config, arguments.json, For::Check) {
         Ok(accepted) => accepted,
         Err(code) => return code,
     };

@@ -213,6 +213,26 @@ impl Holdfast {
         agent
     }
 
+    /// Starts the agent, and waits until these backends are in these states and all others are in
+    /// service.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come to that.
+    #[must_use]
+    #[track_caller]
+    pub fn start_ready_but(&self, others: &[(&str, BackendState)]) -> Agent {
+        let agent = self.start_only();
+        self.until("backends are as they should be", |status| {
+            status.backends.iter().all(|backend| {
+                let other = others.iter().find(|(name, _)| *name == backend.name);
+                let state = other.map_or(BackendState::Ready, |(_, state)| *state);
+                backend.state == state && backend.health == Health::Up && backend.reach.known
+            })
+        });
+        agent
+    }
+
     /// Starts the agent.
     ///
     /// # Panics

@@ -282,7 +282,8 @@ fn what_has_no_room_changes_nothing() {
         assert_eq!(scenario.apply(), Applied::default());
     };
     let mut next = two_pools();
-    // Eight fit; five are there, of which one goes.
+    // Eight fit; five are there, of which one goes and keeps its flows.
+    next.pools[0].on_down = OnDown::Keep;
     next.pools[0].backends.remove(0);
     let new = ["n-1 10.0.0.31:1", "n-2 10.0.0.32:1", "n-3 10.0.0.33:1", "n-4 10.0.0.34:1"];
     next.pools[0].backends.extend(new.map(backend));
@@ -290,6 +291,39 @@ fn what_has_no_room_changes_nothing() {
     let mut next = two_pools();
     next.pools.extend((0..3).map(|n| pool(&format!("p{n}"), OnDown::Reset, &[])));
     check(next, "pools");
+}
+
+/// With `reset` nothing of a backend outlives its removal.
+#[test]
+fn all_backends_can_be_replaced_at_once() {
+    let eight = |first: u8| {
+        let names: Vec<String> =
+            (first..first + 8).map(|n| format!("b-{n} 10.0.0.{n}:80")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        config(
+            vec![pool("web", OnDown::Reset, &names)],
+            vec![listener("web", "203.0.113.10:80", 0, 60)],
+        )
+    };
+    let mut scenario = Scenario::start(eight(1));
+    scenario.reload(eight(11));
+    let lives: Vec<_> = (11..19).map(|n| scenario.life(&format!("b-{n}"))).collect();
+    assert_eq!(lives.iter().map(|life| life.id()).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    assert!(lives.iter().all(|life| life.generation() > 1), "{lives:?}");
+    for life in lives {
+        let record = scenario.maps().backends[&life.id()];
+        assert_eq!((record.state, record.flows_since), (1, record.generation));
+    }
+    // The names change and the places do not: other backends nevertheless.
+    let mut renamed = eight(11);
+    for backend in &mut renamed.pools[0].backends {
+        backend.name = format!("new-{}", backend.name);
+    }
+    let before = scenario.life("b-11");
+    scenario.reload(renamed);
+    let after = scenario.life("new-b-11");
+    assert_eq!(after.id(), before.id());
+    assert!(after.generation() > before.generation());
 }
 
 #[test]

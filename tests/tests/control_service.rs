@@ -97,16 +97,72 @@ fn a_backend_waits_for_probe_and_neighbour() {
     scenario.expect_of("pool", only_one);
     scenario.expect_of(
         "backend web-2",
-        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 down generation=1 since=1",
     );
     scenario.all_well();
     scenario.apply();
+    scenario.expect_of(
+        "backend web-2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2 interface=2 sources=1",
+    );
     scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:126 web-2=2:125");
     scenario.log();
     // A neighbour that is silent for a moment is still where it was.
     scenario.reached("web-2", Reach::Pending("neighbour".to_owned()));
     scenario.apply();
     assert_eq!(scenario.log(), [""; 0]);
+}
+
+fn lost() -> Reach {
+    Reach::Lost("no route".to_owned())
+}
+
+#[test]
+fn who_cannot_be_reached_makes_room_for_the_others() {
+    let mut config = web(OnDown::Reset);
+    config.pools[0].health = None;
+    let mut scenario = Scenario::start(config);
+    scenario.reached("web-2", lost());
+    scenario.apply();
+    scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:251");
+    scenario.expect_of(
+        "backend web-2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 down generation=1 since=1 sources=1",
+    );
+    let status = scenario.agent.status().expect("read");
+    assert!(!status.backends[1].takes_clients);
+    // What is not known again yet does not bring it back.
+    scenario.reached("web-2", Reach::Pending("neighbour".to_owned()));
+    scenario.apply();
+    scenario.expect_of("pool", "pool web=1 nat table=2 web-1=1:251");
+    scenario.all_well();
+    scenario.apply();
+    scenario.expect_of(
+        "backend web-2",
+        "backend web-2=2 10.0.0.12:80 pool web=1 ready generation=2 since=2 interface=2 sources=1",
+    );
+    scenario.expect_of("pool", "pool web=1 nat table=1 web-1=1:126 web-2=2:125");
+}
+
+#[test]
+fn who_cannot_be_reached_keeps_its_clients_where_nobody_else_serves() {
+    let mut scenario = Scenario::start(web(OnDown::Reset));
+    let ready = scenario.maps().backends.clone();
+    scenario.reached("web-1", lost());
+    scenario.reached("web-2", lost());
+    scenario.apply();
+    scenario.expect_of("pool", "pool web=1 nat table=0");
+    for (id, record) in &scenario.maps().backends {
+        assert_eq!((record.state, record.generation, record.hop.interface), (1, 1, 0), "{id}");
+    }
+    // The whole network comes back: as if nothing had been, whoever answers first.
+    for name in ["web-2", "web-1"] {
+        scenario.reached(name, Reach::Pending("neighbour".to_owned()));
+    }
+    scenario.apply();
+    scenario.all_well();
+    scenario.apply();
+    assert_eq!(scenario.maps().backends, ready);
 }
 
 #[test]

@@ -77,6 +77,62 @@ fn paths_that_lead_nowhere() {
 }
 
 #[test]
+fn without_privileges_the_rest_is_checked() {
+    let lab = Lab::new(Shape::Routed, 1, 1);
+    let good = usual_configuration(&lab).text;
+    let holdfast = Holdfast::new(&lab, &good);
+    let verb = |verb: &str| {
+        let mut command = lab.balancer.command("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(holdfast.binary());
+        command.args([verb, "--config"]).arg(&holdfast.config).env("NO_COLOR", "1");
+        command.output().expect("setpriv")
+    };
+    let (code, text) = said(&verb("check"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("not looked at, since this process lacks CAP_"), "{text}");
+    check_refused(&verb("run"), 2, &["no permission"]);
+    let (bad, place) = changed(&good, "\"eth1\"", "\"eth7\"", "\"eth7\"");
+    fs::write(&holdfast.config, bad).expect("the configuration");
+    check_refused(&verb("check"), 2, &[&place, "no interface"]);
+    assert_eq!(names(&lab.instance()), None, "something was made");
+}
+
+#[test]
+fn backends_without_room() {
+    let site = usual(1, 1);
+    let good = usual_configuration(&site.lab).text;
+    // 64 fit.
+    let full = |on_down: &str, last: &str| -> String {
+        let backend = |n| {
+            let name = if n == 163 { last.to_owned() } else { format!("more-{n}") };
+            format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"10.0.0.{n}:8080\"\n")
+        };
+        let more: String = (101..164).map(backend).collect();
+        let text = good.replace("[[listener]]", &format!("{more}[[listener]]"));
+        text.replacen("[[pool.backend]]", &format!("{on_down}\n[[pool.backend]]"), 1)
+    };
+    let taken = |text: String| {
+        fs::write(&site.holdfast.config, text).expect("the configuration");
+        let (code, said) = said(&site.holdfast.try_with_config("check"));
+        assert_eq!(code, Some(0), "{said}");
+        site.holdfast.verb("reload");
+    };
+    let keep = "on_down = \"keep\"";
+    taken(full(keep, "old"));
+    // The old name has its number until its last connection has ended.
+    let (renamed, place) =
+        changed(&full(keep, "new"), "backends = 64", "backends = 64", "64\npools");
+    check(&site.holdfast, &["check", "reload"], &renamed, &place, "`limits.backends` is 64");
+    // Where connections are reset nothing is left of it.
+    taken(full("", "old"));
+    taken(full("", "new"));
+    let status = site.holdfast.status();
+    assert_eq!(status.backends.len(), 64);
+    assert_eq!(status.backends[63].name, "new");
+    check_traffic(&site);
+}
+
+#[test]
 fn addresses_that_cannot_be() {
     let site = usual(1, 1);
     let good = usual_configuration(&site.lab).text;

@@ -11,7 +11,7 @@ use lb_userspace::api::wire::BackendState;
 use tests::{
     clients::{curl, curl_all, placed},
     load::{Asked, Load},
-    site::{Configuration, Site, backend_name, usual},
+    site::{Configuration, Site, backend_name, usual, usual_configuration},
     topology::{Family, Lab, Shape},
 };
 
@@ -132,6 +132,56 @@ fn a_vanished_machines_connections_are_reset() {
         },
         Duration::from_millis(1_500),
     );
+}
+
+#[test]
+fn without_probes_a_vanished_machines_clients_move_too() {
+    let lab = Lab::new(Shape::Routed, CLIENTS, 3);
+    let probed = usual_configuration(&lab).text;
+    let lines = probed.lines().filter(|line| !line.starts_with("health"));
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+    let site = Site::start(lab, &Configuration { text });
+    let placed = settle(&site);
+    site.lab.backends[1].ip("link set eth0 down");
+    // The kernel would find out within a minute; it is told to ask.
+    let gone = site.lab.backend(Family::V4, 1);
+    site.lab.balancer.ip(&format!("neigh del {gone} dev eth1"));
+    let status = site.holdfast.until_backend("web-2", BackendState::Down);
+    let backend = status.backends.iter().find(|one| one.name == "web-2").expect("web-2");
+    let reason = backend.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains("ARP on eth1") && !backend.reach.known, "{backend:?}");
+    assert!(site.holdfast.verb("status").contains("ARP on eth1"));
+    let answers = curl_all(&site.lab.clients, &clients(&site, 0..CLIENTS), vip(&site), 2);
+    let moved = tests::clients::placed(&answers, 2);
+    for (client, name) in &moved {
+        let before = &placed[client];
+        assert!(name != "web-2" && (before == "web-2" || before == name), "{client}: {name}");
+    }
+
+    site.lab.backends[1].ip("link set eth0 up");
+    site.holdfast.until_backend("web-2", BackendState::Ready);
+    let answers = curl_all(&site.lab.clients, &clients(&site, 0..CLIENTS), vip(&site), 2);
+    assert_eq!(tests::clients::placed(&answers, 2), moved, "pins of its next life");
+
+    // Nobody is left: clients keep their backends, and what is lost has a name.
+    for index in 0..3 {
+        site.lab.backends[index].ip("link set eth0 down");
+        let gone = site.lab.backend(Family::V4, index);
+        site.lab.balancer.ip(&format!("neigh del {gone} dev eth1"));
+    }
+    site.holdfast.until("all are lost", |status| {
+        status.backends.iter().all(|one| one.state == BackendState::Down)
+    });
+    let client = site.lab.client(Family::V4, 0);
+    let _none = curl(&site.lab.clients, client, vip(&site), 1);
+    let dropped = site.holdfast.status().events.dropped;
+    assert!(dropped.iter().any(|event| event.name == "drop_no_next_hop"), "{dropped:?}");
+    for index in 0..3 {
+        site.lab.backends[index].ip("link set eth0 up");
+    }
+    site.holdfast.until("all are back", tests::agent::all_ready);
+    let answers = curl_all(&site.lab.clients, &clients(&site, 0..CLIENTS), vip(&site), 2);
+    assert_eq!(tests::clients::placed(&answers, 2), moved);
 }
 
 #[test]

@@ -3,17 +3,18 @@
 #![expect(clippy::print_stdout, reason = "how much was sent tells what the test is worth")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lb_userspace::api::wire::{Session, Status};
 use tests::{
     clients::{Connection, ask_udp, udp},
+    numbered::{Halt, numbered},
     servers::Echo,
     site::{Configuration, PORT, Site, backend_name},
     topology::{Family, Lab, Shape},
@@ -21,8 +22,6 @@ use tests::{
 
 const SWAPS: u32 = 10;
 const CLIENTS: u8 = 12;
-/// Numbered packets of each client.
-const EVERY: Duration = Duration::from_millis(5);
 
 /// Who is pinned to whom, and for how long.
 fn pins(sessions: &[Session]) -> BTreeMap<(String, String), (String, u64)> {
@@ -38,48 +37,6 @@ fn made(status: &Status) -> (u64, Vec<(String, u64)>) {
     let names = ["flow_made", "flow_renewed", "pin_made", "pin_renewed", "reply_made"];
     let noted = status.events.noted.iter().filter(|event| names.contains(&event.name.as_str()));
     (placed, noted.map(|event| (event.name.clone(), event.count)).collect())
-}
-
-/// Sends a number every few milliseconds until `stop`; the numbers that were not answered, and how
-/// many were sent. Answers may take their time.
-fn numbered(socket: &UdpSocket, stop: &AtomicBool, total: &AtomicU64) -> BTreeSet<u64> {
-    socket.set_nonblocking(true).expect("a socket that does not block");
-    let mut missing = BTreeSet::new();
-    let mut backends = BTreeSet::new();
-    let mut next = Instant::now();
-    let mut number = 0;
-    let mut last = None;
-    loop {
-        let now = Instant::now();
-        if now >= next && last.is_none() {
-            socket.send(number.to_string().as_bytes()).expect("sent");
-            let _new = missing.insert(number);
-            number += 1;
-            next = now + EVERY;
-        }
-        let mut bytes = [0; 64];
-        match socket.recv(&mut bytes) {
-            Ok(length) => {
-                let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-                let (name, answered) = text.split_once(' ').expect("a name and a number");
-                let _new = backends.insert(name.to_owned());
-                assert!(missing.remove(&answered.parse().expect("a number")), "answered twice");
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => panic!("packet {number}: {error}"),
-        }
-        if stop.load(Ordering::Relaxed) {
-            let since = *last.get_or_insert(now);
-            if missing.is_empty() || now > since + Duration::from_secs(2) {
-                break;
-            }
-        }
-    }
-    assert_eq!(backends.len(), 1, "numbered packets of one flow were answered by {backends:?}");
-    let _before = total.fetch_add(number, Ordering::Relaxed);
-    missing
 }
 
 /// Asks on an open connection, over and over: how often, and which backend it was.
@@ -189,15 +146,6 @@ fn check(shape: Shape, family: Family, pool: &str) {
     assert_eq!(after.1, before.1, "flows or pins were made anew");
     assert_eq!(site.holdfast.status().events.dropped, []);
     drop(echoes);
-}
-
-/// Ends the clients' work when it is dropped.
-struct Halt<'a>(&'a AtomicBool);
-
-impl Drop for Halt<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

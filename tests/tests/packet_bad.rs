@@ -42,6 +42,41 @@ fn put16(at: usize, value: u16) -> impl FnOnce(&mut Vec<u8>) {
 }
 
 #[test]
+fn frames_to_many_go_up() {
+    let mut bench = site();
+    for packet in all() {
+        for group in
+            [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1], [3, 0, 0, 0, 0, 9]]
+        {
+            let to_group = |bytes: &mut Vec<u8>| bytes[..6].copy_from_slice(&group);
+            check(&mut bench, &packet, to_group, Event::PassGroupFrame);
+        }
+    }
+    // A tag is no way around it.
+    let tagged = tcp(Forward::Nat, false, SYN).tags(&[(VLAN, 7)]);
+    check(&mut bench, &tagged, |bytes| bytes[..6].fill(0xff), Event::PassGroupFrame);
+}
+
+/// RFC 8200, 8.1. Over IPv4 a datagram may come without (RFC 768).
+#[test]
+fn udp_over_ipv6_without_a_checksum() {
+    let mut bench = site();
+    for (forward, v6) in WAYS.into_iter().filter(|(_, v6)| *v6) {
+        let plain = udp(forward, v6).no_checksum();
+        check(&mut bench, &plain, |_| {}, Event::DropUdpUnsummed);
+        let extended = plain.clone().extensions(&[(60, 8)]);
+        check(&mut bench, &extended, |_| {}, Event::DropUdpUnsummed);
+        let first = as_ip(&plain.clone().payload(&[7; 64])).fragments(9, 32).swap_remove(0);
+        let outcome = bench.run(&first.build());
+        assert_eq!(outcome.events(), [Event::DropUdpUnsummed], "a first fragment: {outcome}");
+        // Not for a listener: the kernel's.
+        let mut other = udp(forward, v6).no_checksum();
+        other.destination.set_port(other.destination.port() + 1000);
+        check(&mut bench, &other, |_| {}, Event::PassNoListener);
+    }
+}
+
+#[test]
 fn ipv4_headers_that_cannot_be() {
     let mut bench = site();
     for packet in valid(false) {

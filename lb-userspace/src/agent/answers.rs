@@ -117,7 +117,9 @@ pub fn backend(status: &BackendStatus) -> wire::Backend {
             known: true,
             detail: format!("{} by interface {}", mac(hop.to), hop.interface),
         },
-        Reach::Pending(what) => wire::Reach { known: false, detail: what.clone() },
+        Reach::Pending(what) | Reach::Lost(what) => {
+            wire::Reach { known: false, detail: what.clone() }
+        }
     };
     let state = if status.removed {
         wire::BackendState::Removed
@@ -133,8 +135,7 @@ pub fn backend(status: &BackendStatus) -> wire::Backend {
             BackendState::Down | BackendState::Unset => wire::BackendState::Down,
         }
     };
-    let reason =
-        failure.or_else(|| (status.weight == 0 && !status.removed).then(|| "weight 0".to_owned()));
+    let reason = failure.or_else(|| why_no_clients(status));
     wire::Backend {
         name: status.name.clone(),
         pool: status.pool.clone(),
@@ -153,6 +154,17 @@ pub fn backend(status: &BackendStatus) -> wire::Backend {
         packets_out: status.counters.packets_out,
         bytes_out: status.counters.bytes_out,
         flows_placed: status.counters.flows,
+    }
+}
+
+/// Why a backend whose probes go well gets no new clients, if it is not what the operator wants.
+fn why_no_clients(status: &BackendStatus) -> Option<String> {
+    if status.removed || status.takes_clients {
+        return None;
+    }
+    match &status.reach {
+        Reach::Pending(why) | Reach::Lost(why) => Some(format!("not reached: {why}")),
+        Reach::Known { .. } => (status.weight == 0).then(|| "weight 0".to_owned()),
     }
 }
 

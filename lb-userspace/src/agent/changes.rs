@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{Agent, Backend, Config, Forward, Pool, Step, placed},
+    config::{Agent, Backend, Config, FlowTimeouts, Forward, Pool, Step, placed},
     loader::LoadError,
 };
 
@@ -55,9 +55,7 @@ pub fn refused_attach(error: &LoadError, agent: &Agent, file: &Path) -> String {
 #[must_use]
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
-    if old.agent != new.agent {
-        lines.push("agent: changed".to_owned());
-    }
+    lines.extend(changed_keys(&old.agent, &new.agent).map(|key| format!("agent.{key}: changed")));
     let pool_name = |config: &Config, index: usize| config.pools[index].name.clone();
     compare(
         "pool",
@@ -86,6 +84,38 @@ pub fn describe(old: &Config, new: &Config) -> Vec<String> {
 /// A pool with what can change of it but its backends.
 fn pool_itself(pool: &Pool) -> (String, impl PartialEq + Debug) {
     (pool.name.clone(), (&pool.health, pool.on_down, pool.scheduler, pool.slow_start))
+}
+
+/// Keys of `[agent]` that differ.
+fn changed_keys(old: &Agent, new: &Agent) -> impl Iterator<Item = &'static str> {
+    // Every field by name: a new one is an error here until it is compared.
+    let Agent {
+        interfaces,
+        xdp_mode,
+        admin,
+        bpffs,
+        state,
+        manage_addresses,
+        echo,
+        packet_events,
+        flow_timeouts: FlowTimeouts { tcp_established, tcp_transitory, tcp_time_wait, udp },
+    } = old;
+    let times = &new.flow_timeouts;
+    let keys = [
+        ("interfaces", *interfaces != new.interfaces),
+        ("xdp_mode", *xdp_mode != new.xdp_mode),
+        ("admin", *admin != new.admin),
+        ("bpffs", *bpffs != new.bpffs),
+        ("state", *state != new.state),
+        ("manage_addresses", *manage_addresses != new.manage_addresses),
+        ("echo", *echo != new.echo),
+        ("packet_events", *packet_events != new.packet_events),
+        ("flow_timeouts.tcp_established", *tcp_established != times.tcp_established),
+        ("flow_timeouts.tcp_transitory", *tcp_transitory != times.tcp_transitory),
+        ("flow_timeouts.tcp_time_wait", *tcp_time_wait != times.tcp_time_wait),
+        ("flow_timeouts.udp", *udp != times.udp),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
 }
 
 /// Each backend with what can change of it: itself, its pool and how that forwards.
@@ -150,7 +180,12 @@ pool = "web"
         check("10.0.0.2:80", "10.0.0.3:80", &["backend b: changed"]);
         check(r#""b", "#, r#""c", "#, &["backend c: added", "backend b: removed"]);
         check("203.0.113.1:80", "203.0.113.1:81", &["listener site: changed"]);
-        check("eth0", "eth1", &["agent: changed"]);
+        check("eth0", "eth1", &["agent.interfaces: changed"]);
+        check(
+            "[\"eth0\"]",
+            "[\"eth0\"]\necho = false\nflow_timeouts = { udp = \"9s\" }",
+            &["agent.echo: changed", "agent.flow_timeouts.udp: changed"],
+        );
     }
 
     #[test]

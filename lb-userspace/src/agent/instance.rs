@@ -55,7 +55,7 @@ pub enum InstanceError {
 /// The instance is this process's while this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _held: [Flock<File>; 2],
+    held: Vec<Flock<File>>,
 }
 
 impl Lock {
@@ -73,8 +73,16 @@ impl Lock {
             .map_err(failed(&path, "open"))?;
         let state = lock(&path, file)?;
         make(bpffs)?;
-        let directory = File::open(bpffs).map_err(failed(bpffs, "open"))?;
-        Ok(Self { _held: [state, lock(bpffs, directory)?] })
+        let mut taken = Self { held: vec![state] };
+        taken.add(bpffs)?;
+        Ok(taken)
+    }
+
+    /// Takes another directory too: one that takes the place of the instance's.
+    pub fn add(&mut self, directory: &Path) -> Result<(), InstanceError> {
+        let file = File::open(directory).map_err(failed(directory, "open"))?;
+        self.held.push(lock(directory, file)?);
+        Ok(())
     }
 }
 

@@ -3,16 +3,17 @@
 //!
 //! Owns when the maps are brought to what is wanted. Waits for nothing: the writer task does.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use super::news::{News, Turn};
 use crate::{
     config::Config,
     control::{
         controller::{ControlError, Controller},
-        facts::{Health, HealthReport, Intent, ReachReport},
+        facts::{Health, HealthReport, Intent, Reach, ReachReport},
     },
     maps::LbMaps,
 };
@@ -29,12 +30,13 @@ pub(super) struct Keeper<M> {
     apply_at: Option<Instant>,
     /// When a backend in its slow start gets more weight.
     step_at: Option<Instant>,
+    news: News,
 }
 
 impl<M: LbMaps> Keeper<M> {
     /// For maps that are as the controller wants them.
     pub(super) fn new(controller: Controller<M>) -> Self {
-        Self { controller, apply_at: None, step_at: None }
+        Self { controller, apply_at: None, step_at: None, news: News::default() }
     }
 
     /// When [`Self::apply`] is to be called; `None`: the maps are as they should be.
@@ -55,10 +57,10 @@ impl<M: LbMaps> Keeper<M> {
             debug!("{name}: {health:?}, but it is not probed so any more");
             return;
         }
-        match health {
-            Health::Up => info!("{name}: up"),
-            Health::Down(reason) => warn!("{name}: down: {reason}"),
-            Health::Unknown => {}
+        match (self.news.of_health(&name, &health), health) {
+            (Turn::Better, _) => info!("{name}: up"),
+            (Turn::Worse, Health::Down(reason)) => warn!("{name}: down: {reason}"),
+            (_, health) => debug!("{name}: {health:?}"),
         }
         self.soon();
     }
@@ -66,9 +68,16 @@ impl<M: LbMaps> Keeper<M> {
     /// Takes in how a backend is reached.
     pub(super) fn hear_reach(&mut self, report: ReachReport) {
         debug!("{report:?}");
-        if self.controller.set_reach(report) {
-            self.soon();
+        let (name, reach) = (report.backend.clone(), report.reach.clone());
+        if !self.controller.set_reach(report) {
+            return;
         }
+        match (self.news.of_reach(&name, &reach), reach) {
+            (Turn::Better, _) => info!("{name}: reached"),
+            (Turn::Worse, Reach::Lost(why)) => warn!("{name}: cannot be reached: {why}"),
+            _ => {}
+        }
+        self.soon();
     }
 
     /// Does what the operator wants. After an error of writing it is wanted nevertheless, and
@@ -86,6 +95,9 @@ impl<M: LbMaps> Keeper<M> {
         if outcome.is_err() && self.controller.config() != config {
             return outcome;
         }
+        let names: HashSet<&str> =
+            config.pools.iter().flat_map(|pool| &pool.backends).map(|one| &*one.name).collect();
+        self.news.keep(|name| names.contains(name));
         // It is in force, and what is missing in the maps comes with the next try.
         self.note(outcome).or(Ok(()))
     }
@@ -119,11 +131,7 @@ mod tests {
     use lb_common::{hash::Seed, layout::BackendState};
 
     use super::*;
-    use crate::{
-        config,
-        control::facts::{Reach, Subject},
-        maps::fake::FakeMaps,
-    };
+    use crate::{config, control::facts::Subject, maps::fake::FakeMaps};
 
     /// With these backends, at most three; each at an address of its own.
     fn with(names: &[&str]) -> Config {
@@ -266,8 +274,9 @@ pool = "web"
     #[tokio::test(start_paused = true)]
     async fn a_reload_without_room_changes_nothing() {
         let mut keeper = start().await;
-        // `bb` has its number until it is gone.
-        let next = with(&["a", "ccc", "dddd"]);
+        let mut next = with(&["a", "ccc", "dddd"]);
+        // `bb` has its number until its flows are over.
+        next.pools[0].on_down = config::OnDown::Keep;
         let error = keeper.configure(&next).expect_err("room for three");
         assert!(matches!(error, ControlError::Full(_)), "{error}");
         assert_eq!((keeper.controller.config(), keeper.due()), (&with(&["a", "bb"]), None));

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod instance;
 mod keeper;
 mod network;
+mod news;
 mod writer;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
     control::controller::Controller,
     health::Checks,
     loader::{self, Loaded, Made, Options},
+    maps::LbMaps,
     memory,
     model::Model,
     net::{
@@ -39,6 +41,8 @@ use crate::{
         watch::{Wanted, Watch},
     },
     object::OBJECT,
+    preflight,
+    upgrade::{self, Upgrade},
 };
 
 /// Facts that may wait for the writer: of as many backends as there can be, so that it can act on
@@ -55,17 +59,22 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let started = SystemTime::now();
     raise_file_limit();
     let agent = config.agent.clone();
-    let fresh = !agent.bpffs.exists();
-    let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    let fresh = !agent.bpffs.exists() && !upgrade::next(&agent.bpffs).exists();
+    let mut lock = Lock::take(&agent.state, &agent.bpffs)?;
+    if upgrade::settle(&agent.bpffs)? {
+        lock.add(&agent.bpffs)?;
+    }
     // A start that is refused from here on leaves nothing in the kernel.
     let made = Made::from_now(&agent.bpffs, fresh)
         .with_context(|| format!("cannot look into {}", agent.bpffs.display()))?;
     let server = api::Server::bind(&agent.admin)
         .with_context(|| format!("cannot serve the admin API on {}", agent.admin.display()))?;
     let state = State::load(&agent.state)?;
+    loader::check_instance(&agent.bpffs, &config.limits)?;
+    let mut upgrade = Upgrade::of(&agent.bpffs)?;
     let mut loaded = loader::load(&Options {
         object: OBJECT,
-        directory: &agent.bpffs,
+        directory: upgrade.as_ref().map_or(&agent.bpffs, Upgrade::place),
         limits: &config.limits,
         seed: state.seed(),
         packet_events: agent.packet_events,
@@ -76,18 +85,22 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         log_packets(&mut loaded)?;
     }
 
-    let mut controller = Controller::new(loaded.maps()?, config.clone(), state.seed())?;
-    for (backend, intent) in &state.intents {
-        if controller.set_intent(backend, *intent).is_err() {
-            warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
-        }
+    if let Some(upgrade) = &mut upgrade {
+        lock.add(upgrade.place())?;
+        upgrade.fill(&mut loaded.maps()?)?;
+        loaded.take_links_from(&agent.bpffs);
     }
-    controller.apply()?;
+    let mut controller = Controller::new(loaded.maps()?, config.clone(), state.seed())?;
+    begin(&mut controller, &state, config_path)?;
     let netlink = net::connect()?;
     let interfaces = match network::attach(&mut loaded, &agent, &netlink).await {
         Ok(interfaces) => interfaces,
         Err(error) => bail!(changes::refused_attach(&error, &agent, config_path)),
     };
+    if let Some(upgrade) = upgrade {
+        upgrade.finish(controller.maps_mut())?;
+        loaded.moved_to(&agent.bpffs);
+    }
     network::detach_others(&agent);
     made.keep();
     memory::give_back();
@@ -141,6 +154,26 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
     ended
 }
 
+/// Brings the maps to what configuration and operator want.
+fn begin<M: LbMaps>(
+    controller: &mut Controller<M>,
+    state: &State,
+    config_path: &Path,
+) -> anyhow::Result<()> {
+    for (backend, intent) in &state.intents {
+        if controller.set_intent(backend, *intent).is_err() {
+            warn!("{backend}: {intent} was wanted of it, but it is not in the configuration");
+        }
+    }
+    if let Err(error) = controller.apply() {
+        match preflight::no_room(&error) {
+            Some(problem) => bail!(problem.describe(config_path)),
+            None => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 async fn stop_signal() -> anyhow::Result<&'static str> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
@@ -185,6 +218,7 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let agent = &config.agent;
     let _lock = Lock::take(&agent.state, &agent.bpffs)?;
     let mut state = State::load(&agent.state)?;
+    upgrade::detach(&agent.bpffs)?;
     loader::detach_all(&agent.bpffs)
         .with_context(|| format!("cannot remove {}", agent.bpffs.display()))?;
     let changes = network::remove_addresses(&state).await?;

@@ -34,7 +34,7 @@ pub(super) async fn attach(
             }
             Err(error) => {
                 for interface in fresh {
-                    if let Err(error) = loader::detach(&agent.bpffs, interface) {
+                    if let Err(error) = loader::detach(loaded.directory(), interface) {
                         warn!("{interface}: the program stays attached: {error}");
                     }
                 }

@@ -204,7 +204,13 @@ impl Writer {
             sessions: page.sessions.iter().map(answers::session).collect(),
             next: page.next.map(|next| encode_cursor(&next.to_bytes())),
             held: self.keeper.controller.pins_held(),
+            counted_ms_ago: self.counted_ms_ago(),
         })
+    }
+
+    fn counted_ms_ago(&self) -> Option<u64> {
+        let ago = self.keeper.controller.counted_ago()?;
+        u64::try_from(ago.as_millis()).ok()
     }
 
     fn known_names(&self, filter: &crate::api::Filter) -> Result<(), CommandError> {
@@ -254,7 +260,7 @@ impl Writer {
             .find(|backend| backend.name == name)
             .map(answers::backend)
             .ok_or_else(|| CommandError::Internal(format!("{name} is not in the status")))?;
-        Ok(wire::IntentSet { previous, backend })
+        Ok(wire::IntentSet { previous, backend, counted_ms_ago: self.counted_ms_ago() })
     }
 
     async fn reload(&mut self) -> Result<wire::Reloaded, CommandError> {
@@ -303,8 +309,13 @@ impl Writer {
         };
         if let Err(error) = self.keeper.configure(&config) {
             network::detach_others(&old.agent);
-            let no_room = matches!(error, ControlError::Limit { .. } | ControlError::Full(_));
-            return Err(if no_room { refused(vec![error.to_string()]) } else { internal(error) });
+            return Err(match preflight::no_room(&error) {
+                Some(problem) => refused(vec![problem.describe(&self.config_path)]),
+                None if matches!(error, ControlError::Limit { .. }) => {
+                    refused(vec![error.to_string()])
+                }
+                None => internal(error),
+            });
         }
         if let Some(attached) = attached {
             self.interfaces = attached;

@@ -162,7 +162,7 @@ pub struct Backend {
     pub generation: u32,
     /// Pins on it in this life, when they were last counted.
     pub pins: u64,
-    /// Flows on it, when they were last counted.
+    /// Flows on it that are not known to be over, when they were last counted.
     pub flows: u64,
     /// Forwarded to it.
     pub packets_in: u64,
@@ -246,6 +246,9 @@ pub struct SessionsPage {
     pub next: Option<String>,
     /// Pins held when they were last counted, whatever the filter; null: not counted yet.
     pub held: Option<u64>,
+    /// How long ago that was.
+    #[serde(default)]
+    pub counted_ms_ago: Option<u64>,
 }
 
 /// A pin that is valid now.
@@ -307,6 +310,9 @@ pub struct IntentSet {
     pub previous: Intent,
     /// The backend now.
     pub backend: Backend,
+    /// How long ago its pins and flows were counted; null: not yet.
+    #[serde(default)]
+    pub counted_ms_ago: Option<u64>,
 }
 
 /// Answer of `POST /v1/reload` when the file was taken.

@@ -85,7 +85,11 @@ SIGHUP reloads the configuration.",
         long_about = "\
 Check a configuration and print what would be done: listeners, pools, backends,
 and what the limits cost in memory. Changes nothing. A wrong file is answered
-with file, line, what is wrong and what is allowed, and exit status 2.",
+with file, line, what is wrong and what is allowed, and exit status 2.
+
+Without root it looks at all but what only root may see of this machine, and
+says in a line what that was; exit status 0 then means that nothing is wrong
+with the rest. `run` looks at everything before it changes anything.",
         after_help = "Example:\n  holdfast check --config holdfast.toml"
     )]
     Check(CheckArgs),

@@ -108,13 +108,12 @@ impl Printer {
         match self {
             Self::Table { printed: 0, .. } => writeln!(out, "No sessions."),
             Self::Table { printed, .. } if last.next.is_some() => {
-                let held = last
-                    .held
-                    .map_or(String::new(), |held| format!("; {} are held in all", exact(held)));
+                let first = exact(*printed);
+                let counted = counted(last, *printed);
                 writeln!(
                     out,
-                    "The first {}{held}. --all shows every one, --limit more.",
-                    exact(*printed)
+                    "The first {first}; there may be more{counted}. --all shows every one, --limit \
+                     more."
                 )
             }
             Self::Table { .. } => Ok(()),
@@ -126,10 +125,23 @@ impl Printer {
                 serde_json::to_writer(&mut *out, &last.next)?;
                 out.write_all(b", \"held\": ")?;
                 serde_json::to_writer(&mut *out, &last.held)?;
+                out.write_all(b", \"counted_ms_ago\": ")?;
+                serde_json::to_writer(&mut *out, &last.counted_ms_ago)?;
                 out.write_all(b"}\n")
             }
         }?;
         out.flush()
+    }
+}
+
+/// How many there were when somebody last counted, if that says more than what was printed.
+fn counted(last: &SessionsPage, printed: u64) -> String {
+    match (last.held, last.counted_ms_ago) {
+        (Some(held), Some(ago)) if held > printed => {
+            let ago = duration(ago / 1_000);
+            format!(": {} pins were held when counted {ago} ago", exact(held))
+        }
+        _ => String::new(),
     }
 }
 

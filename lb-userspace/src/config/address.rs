@@ -81,7 +81,16 @@ impl Value<'_> {
         // The parser of `std` takes a zone ("%2"), which no packet carries.
         let parsed = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
         let Some(address) = parsed else {
-            return Err(self.refuse("not an IP address (names are not looked up)", allowed));
+            let wrong = match wrong_port(text) {
+                Some(port)
+                    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) =>
+                {
+                    "not a port number"
+                }
+                Some(_) => "port out of range",
+                None => "not an IP address (names are not looked up)",
+            };
+            return Err(self.refuse(wrong, allowed));
         };
         if address.port() == 0 {
             return Err(self.refuse("port 0", allowed));
@@ -96,6 +105,13 @@ impl Value<'_> {
             Some(kind) => Err(self.refuse(kind, UNICAST)),
         }
     }
+}
+
+/// What stands behind an address in the place of a port, and is none.
+fn wrong_port(text: &str) -> Option<&str> {
+    let (address, port) = text.rsplit_once(':').filter(|_| !text.contains('%'))?;
+    let rest_is_right = format!("{address}:1").parse::<SocketAddr>().is_ok();
+    Some(port).filter(|_| rest_is_right)
 }
 
 impl fmt::Display for Prefix {

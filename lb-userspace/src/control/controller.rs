@@ -241,6 +241,12 @@ impl<M: LbMaps> Controller<M> {
         self.swept.as_ref().map(|swept| swept.held.pins)
     }
 
+    /// How long ago entries were counted.
+    pub fn counted_ago(&self) -> Option<Duration> {
+        let began_ns = self.swept.as_ref()?.began_ns;
+        Some(Duration::from_nanos(self.maps.now_ns().saturating_sub(began_ns)))
+    }
+
     /// Deletes the pins that match, valid or not; how many.
     pub fn flush(&mut self, filter: &Filter) -> Result<u64, ControlError> {
         let there = known(&mut self.there, &self.maps)?;
@@ -383,6 +389,23 @@ impl<M: LbMaps> Controller<M> {
         }
         Ok(outcome)
     }
+}
+
+/// Would an agent on these maps take `config` on? As [`Controller::configure`] says, changing
+/// nothing.
+pub fn fits(maps: &impl LbMaps, config: &Config) -> Result<(), ControlError> {
+    let there = Snapshot::read(maps)?;
+    check_limits(&config.limits, &there.meta)?;
+    let wanted = plan::plan(&Inputs {
+        model: &Model::new(config),
+        facts: &Facts::default(),
+        there: &there,
+        limits: &config.limits,
+        finished: &BTreeSet::new(),
+        ramps: &Ramps::recover(&there),
+        now_ns: maps.now_ns(),
+    });
+    wanted.map(drop).map_err(ControlError::from)
 }
 
 /// The snapshot, read anew after an error.

@@ -40,8 +40,11 @@ pub enum Health {
 /// How packets get to a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// Not looked up yet, or the neighbour has not answered; and what is waited for.
+    /// Not looked up yet, or there has been no way for a moment; and what is waited for. It is
+    /// reached as it was before, if it was.
     Pending(String),
+    /// There has been no way to it for longer than a moment, and why.
+    Lost(String),
     /// The way is known.
     Known {
         /// Link-layer way to the backend or the router before it.

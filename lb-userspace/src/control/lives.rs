@@ -7,6 +7,9 @@
 //!                      ^                        |     |
 //!                      +---------------------------- -+
 //! ```
+//! A backend is down that its probe or the operator says is, or that no packet reaches while others
+//! of its pool serve.
+//!
 //! Pins name a generation, so those of an earlier life are void for good (P9). Flows are served
 //! from `flows_since` on: with `on_down = "reset"` that moves with each life, with `"keep"` only
 //! when the backend itself changes (address, port, forwarding mode), since its flows cannot follow
@@ -46,6 +49,8 @@ pub struct Wish<'a> {
     pub health: &'a Health,
     /// How packets get there.
     pub reach: &'a Reach,
+    /// Another backend of its pool takes new clients.
+    pub others_serve: bool,
 }
 
 /// The next record of a backend whose record is `previous`; `None`: its row was another's, or
@@ -117,10 +122,21 @@ fn state(previous: Option<&Backend>, wish: &Wish<'_>) -> BackendState {
     };
     match wish.intent {
         Intent::Down => BackendState::Down,
-        _ if !up => BackendState::Down,
+        _ if !up || stranded(previous, wish) => BackendState::Down,
         Intent::Ready => BackendState::Ready,
         Intent::Drain => BackendState::Draining,
         Intent::Evacuate => BackendState::Evacuating,
+    }
+}
+
+/// Does it go down since no packet gets there? Not where its clients have nowhere else to go: they
+/// find their backend again when the way is back. Once down it stays so until then.
+fn stranded(previous: Option<&Backend>, wish: &Wish<'_>) -> bool {
+    let already = previous.is_some_and(|old| !in_service(old) && old.hop.interface == 0);
+    match wish.reach {
+        Reach::Known { .. } => false,
+        Reach::Pending(_) => already,
+        Reach::Lost(_) => already || wish.others_serve,
     }
 }
 
@@ -145,12 +161,9 @@ fn way(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
             way
         }
         // A neighbour that is silent for a moment is still where it was.
-        Reach::Pending(_) => same.map_or_else(Way::default, |old| Way {
-            hop: old.hop,
-            nat_sources: old.nat_sources,
-            nat_source_mask: old.nat_source_mask,
-            tunnel: old.tunnel,
-        }),
+        Reach::Pending(_) => kept(previous, wish),
+        // Its NAT sources stay this machine's: answers may still come.
+        Reach::Lost(_) => Way { hop: Hop::default(), ..kept(previous, wish) },
     }
 }
 
@@ -172,6 +185,15 @@ fn sources(before: [Address; NAT_SOURCES], wanted: &[Address]) -> ([Address; NAT
         }
     }
     (places, mask)
+}
+
+fn kept(previous: Option<&Backend>, wish: &Wish<'_>) -> Way {
+    previous.filter(|old| old.address == wish.address).map_or_else(Way::default, |old| Way {
+        hop: old.hop,
+        nat_sources: old.nat_sources,
+        nat_source_mask: old.nat_source_mask,
+        tunnel: old.tunnel,
+    })
 }
 
 #[cfg(test)]
@@ -196,6 +218,7 @@ mod tests {
             intent,
             health,
             reach,
+            others_serve: false,
         }
     }
 
@@ -293,6 +316,39 @@ mod tests {
         check(Wish { reach: &pending, pool: 2, ..base }, 3, 1);
         check(Wish { reach: &pending, address: address(2), ..base }, 0, 0);
         check(Wish { reach: &known(5), ..base }, 5, 1);
+    }
+
+    /// Walks through reports of the way; state, interface and generation after each.
+    fn ways(others_serve: &[bool], reports: &[Reach]) -> Vec<(u8, u32, u32)> {
+        let mut record = None;
+        let step = |(others_serve, reach): (&bool, &Reach)| {
+            let wish = Wish {
+                checked: false,
+                others_serve: *others_serve,
+                ..wish(OnDown::Reset, Intent::Ready, &Health::Unknown, reach)
+            };
+            let next = next(record.as_ref(), &record.unwrap_or_default(), &wish);
+            record = Some(next);
+            (next.state, next.hop.interface, next.generation)
+        };
+        others_serve.iter().zip(reports).map(step).collect()
+    }
+
+    #[test]
+    fn who_cannot_be_reached_goes_down_where_others_serve() {
+        let (pending, lost) = (Reach::Pending("ARP".to_owned()), Reach::Lost("ARP".to_owned()));
+        let reports = [known(3), pending.clone(), lost.clone(), lost.clone(), pending, known(3)];
+        let elsewhere = [(1, 3, 1), (1, 3, 1), (4, 0, 1), (4, 0, 1), (4, 0, 1), (1, 3, 2)];
+        assert_eq!(ways(&[true; 6], &reports), elsewhere);
+        let nowhere = [(1, 3, 1), (1, 3, 1), (1, 0, 1), (1, 0, 1), (1, 0, 1), (1, 3, 1)];
+        assert_eq!(ways(&[false; 6], &reports), nowhere, "a pin outlives it");
+        // The others come and go meanwhile.
+        let some = [true, true, false, true, false, false];
+        let between = [(1, 3, 1), (1, 3, 1), (1, 0, 1), (4, 0, 1), (4, 0, 1), (1, 3, 2)];
+        assert_eq!(ways(&some, &reports), between);
+        // Never reached.
+        let never = [lost.clone(), lost, known(3)];
+        assert_eq!(ways(&[true; 3], &never), [(4, 0, 1), (4, 0, 1), (1, 3, 2)]);
     }
 
     #[test]

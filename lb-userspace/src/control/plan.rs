@@ -153,6 +153,8 @@ struct Found<'a> {
     /// Rows of listeners in the maps that the configuration does not have; those not given out
     /// again yet.
     leaving: Vec<u32>,
+    /// Rows of backends that it does not have and that keep no flows, likewise.
+    leaving_backends: Vec<u32>,
 }
 
 /// What the VIPs of a scope have in common.
@@ -199,11 +201,28 @@ impl<'a> Found<'a> {
         let mut leaving: Vec<u32> = leaving.map(|(id, _)| id).collect();
         // The lowest is taken first, from the end.
         leaving.reverse();
+        let on_down: HashMap<&str, OnDown> =
+            model.pools.iter().map(|pool| (pool.name.as_str(), pool.on_down)).collect();
+        let stay: HashSet<&str> =
+            model.backends().map(|(_, backend)| backend.name.as_str()).collect();
+        let keeps = |id: &u32| {
+            there.backends.get(id).is_some_and(|record| {
+                let pool = there.identities.get(&key(Kind::Pool, record.pool));
+                let now = pool.and_then(|name| on_down.get(name.as_str()));
+                record.flags == lives::flags(OnDown::Keep) || now == Some(&OnDown::Keep)
+            })
+        };
+        let leaving_backends =
+            there.of_kind(Kind::Backend).filter(|(_, name)| !stay.contains(name));
+        let mut leaving_backends: Vec<u32> =
+            leaving_backends.map(|(id, _)| id).filter(|id| !keeps(id)).collect();
+        leaving_backends.reverse();
         Self {
             used_pools: of_vips.chain(of_backends).collect(),
             scopes,
-            on_down: model.pools.iter().map(|pool| (pool.name.as_str(), pool.on_down)).collect(),
+            on_down,
             leaving,
+            leaving_backends,
         }
     }
 }
@@ -219,12 +238,21 @@ impl Planner<'_> {
         self.want_identity(Kind::Pool, id, &pool.name);
         let mut shares = Vec::new();
         let mut takers = Vec::new();
+        let mut lost = Vec::new();
         for backend in &pool.backends {
-            let (backend_id, record) = self.backend(pool, id, backend)?;
+            let (backend_id, record) = self.backend(pool, id, backend, false)?;
+            if matches!(self.inputs.facts.reach.get(&backend.name), Some(Reach::Lost(_))) {
+                lost.push(backend);
+            }
             if takes_clients(&record, backend.weight, pool.forward) {
                 let (identity, weight) = (backend.identity.clone(), backend.weight);
                 shares.push(Share { identity, id: backend_id, weight });
                 takers.push((Taker { id: backend_id.into(), weight }, record.flows_since));
+            }
+        }
+        if !shares.is_empty() {
+            for backend in lost {
+                let _down = self.backend(pool, id, backend, true)?;
             }
         }
         let alone: Vec<Taker> = takers.iter().map(|(taker, _)| *taker).collect();
@@ -261,21 +289,20 @@ impl Planner<'_> {
         pool: &model::Pool,
         pool_id: u32,
         backend: &model::Backend,
+        others_serve: bool,
     ) -> Result<(u16, Backend), Full> {
         static NOT_YET: Reach = Reach::Pending(String::new());
         let limits = self.inputs.limits;
-        let known = self.ids.get(Kind::Backend, &backend.name);
-        let id = match known {
-            Some(id) => id,
-            None => self.ids.assign(Kind::Backend, &backend.name, "backends", limits.backends)?,
-        };
+        let id = self.backend_id(&backend.name)?;
         // Table slots are 16 bits wide.
         let Ok(short_id) = u16::try_from(id) else {
             return Err(Full { limit: "backends", capacity: limits.backends });
         };
         let facts = self.inputs.facts;
         let row = self.inputs.there.backends.get(&id).copied().unwrap_or_default();
-        let previous = (known.is_some() && row.state != BackendState::Unset.code()).then_some(&row);
+        let name = self.inputs.there.identities.get(&key(Kind::Backend, id));
+        let known = name == Some(&backend.name) && row.state != BackendState::Unset.code();
+        let previous = known.then_some(&row);
         let pools = &self.inputs.there.pools;
         let same_mode = previous
             .and_then(|old| pools.get(&old.pool))
@@ -291,11 +318,26 @@ impl Planner<'_> {
             intent: facts.intent.get(&backend.name).copied().unwrap_or(Intent::Ready),
             health: facts.health.get(&backend.name).unwrap_or(&Health::Unknown),
             reach: facts.reach.get(&backend.name).unwrap_or(&NOT_YET),
+            others_serve,
         };
         let record = lives::next(previous, &row, &wish);
         self.wanted.backends.insert(id, record);
         self.want_identity(Kind::Backend, id, &backend.name);
         Ok((short_id, record))
+    }
+
+    /// A row of `BACKENDS`; when none is free, that of one on its way out whose flows are reset
+    /// anyway.
+    fn backend_id(&mut self, name: &str) -> Result<u32, Full> {
+        if let Some(id) = self.ids.get(Kind::Backend, name) {
+            return Ok(id);
+        }
+        let limit = self.inputs.limits.backends;
+        self.ids.assign(Kind::Backend, name, "backends", limit).or_else(|full| {
+            let id = self.found.leaving_backends.pop().ok_or(full)?;
+            self.ids.note(key(Kind::Backend, id), name);
+            Ok(id)
+        })
     }
 
     /// Plans what the configuration no longer has: backends stay as down, and keep their names

@@ -101,6 +101,35 @@ pub(super) fn update<K: Pod, V: Pod>(
     unsafe { bpf(Command::Update, &mut attributes) }
 }
 
+/// The members for one element of `union bpf_attr`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct Element {
+    pub(super) map_fd: u32,
+    pub(super) pad: u32,
+    pub(super) key: u64,
+    pub(super) value: u64,
+    pub(super) flags: u64,
+}
+
+/// Inserts an entry unless its key is there.
+pub(super) fn insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    const NOEXIST: u64 = 1;
+    let mut attributes = Element {
+        map_fd: raw(map),
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_ref(value) as u64,
+        flags: NOEXIST,
+    };
+    // SAFETY: key and value are of the map's sizes, which the typed maps have checked; the kernel
+    // only reads them.
+    match unsafe { bpf(Command::UpdateElement, &mut attributes) } {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
 /// Deletes entries, passing over those that are not there; how many were.
 pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<u64> {
     let mut rest = keys;

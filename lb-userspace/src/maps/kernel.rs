@@ -35,7 +35,7 @@ use super::{
     large::{Large, failed, failed_io},
     per_cpu::PerCpu,
     ticks::{self, Ticks},
-    vip_index::VipIndex,
+    vip_index::{Change, VipIndex},
     walk,
 };
 
@@ -73,16 +73,47 @@ pub fn meta(directory: &Path) -> Result<Meta, MapError> {
 
 impl KernelMaps {
     /// Opens the maps that are pinned in `directory`; `seed` is the program's, as are `ticks`.
+    /// Mends what an agent that was killed has left half done.
     pub fn open(directory: &Path, seed: Seed, ticks: Ticks) -> Result<Self, MapError> {
+        let (maps, changes) = Self::restore(directory, seed, ticks)?;
+        for change in changes {
+            maps.vip_lines.write(&[change.line], &[change.value])?;
+        }
+        Ok(maps)
+    }
+
+    /// The same to look only, and not at flows' times.
+    pub fn look(directory: &Path, seed: Seed) -> Result<Self, MapError> {
+        Ok(Self::restore(directory, seed, Ticks::new(0, ticks::now_ns()))?.0)
+    }
+
+    /// Their pins are in another directory now.
+    pub fn moved_to(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.directory);
+    }
+
+    /// Writes pins, in the place of those of these clients if there are some.
+    pub(super) fn put_pins(&self, pins: &[(PinKey, Pin)]) -> Result<(), MapError> {
+        self.pins.write_entries(pins)
+    }
+
+    /// Writes pins of clients that have none.
+    pub(super) fn add_pins(&self, pins: &[(PinKey, Pin)]) -> Result<(), MapError> {
+        self.pins.add_entries(pins)
+    }
+
+    /// The maps, and what is to be mended.
+    fn restore(
+        directory: &Path,
+        seed: Seed,
+        ticks: Ticks,
+    ) -> Result<(Self, Vec<Change>), MapError> {
         let vips = Large::<u32, VipRow>::open(directory, VIPS)?;
         let vip_lines = Large::<u32, VipLine>::open(directory, VIP_INDEX)?;
         let rows: Vec<_> = vips.all()?.into_iter().skip(1).map(|row| row.key).collect();
         let (vip_index, changes) =
             VipIndex::restore(&fingerprint::keys(seed), vip_lines.all()?, &rows);
-        for change in changes {
-            vip_lines.write(&[change.line], &[change.value])?;
-        }
-        Ok(Self {
+        let maps = Self {
             vips,
             vip_lines,
             vip_index,
@@ -106,7 +137,8 @@ impl KernelMaps {
             sweep_lives: Large::open(directory, SWEEP_LIVES)?,
             directory: directory.to_owned(),
             sweeping: None,
-        })
+        };
+        Ok((maps, changes))
     }
 }
 

@@ -89,6 +89,14 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
         batch::update(self.fd(), keys, values).map_err(failed_io("write", self.name))
     }
 
+    /// Inserts entries, passing over those whose key is there.
+    pub(super) fn add_entries(&self, entries: &[(K, V)]) -> Result<(), MapError> {
+        for (key, value) in entries {
+            batch::insert(self.fd(), key, value).map_err(failed_io("write", self.name))?;
+        }
+        Ok(())
+    }
+
     /// Deletes entries, passing over those that are not there; how many were.
     pub(super) fn remove(&self, keys: &[K]) -> Result<u64, MapError> {
         batch::delete(self.fd(), keys).map_err(failed_io("delete from", self.name))

@@ -5,6 +5,7 @@ pub mod dump;
 pub mod fake;
 pub mod kernel;
 mod large;
+pub mod older;
 mod per_cpu;
 pub mod ticks;
 mod vip_index;

@@ -9,24 +9,13 @@ use std::{
 };
 
 use aya::maps::MapData;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable as _};
 
 use super::{
     MapError,
-    batch::{Command, bpf},
+    batch::{Command, Element, bpf},
     large::{failed, failed_io},
 };
-
-/// The members for one element of `union bpf_attr`.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Attributes {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
 
 /// A per-CPU array.
 pub(super) struct PerCpu<V> {
@@ -76,11 +65,11 @@ impl<V: Pod> PerCpu<V> {
 
     /// `values`: where a value for each CPU is, or goes.
     fn call(&self, command: Command, row: u32, values: u64) -> io::Result<()> {
-        let mut attributes = Attributes {
+        let mut attributes = Element {
             map_fd: self.data.fd().as_fd().as_raw_fd().cast_unsigned(),
             key: (&raw const row) as u64,
             value: values,
-            ..Attributes::zeroed()
+            ..Element::zeroed()
         };
         // SAFETY: the key is four bytes, and there is room for a value of each possible CPU, whose
         // size is that of the map's, a multiple of eight; both outlive the call.

@@ -8,8 +8,8 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         link::{
-            InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
-            XdpAttached,
+            InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+            LinkXdp, XdpAttached,
         },
     },
 };
@@ -27,6 +27,8 @@ pub struct Link {
     pub vlan: Option<Vlan>,
     /// Largest IP packet that it takes, in bytes.
     pub mtu: u32,
+    /// It is up, and its carrier too.
+    pub runs: bool,
 }
 
 /// A VLAN on an interface.
@@ -98,7 +100,8 @@ pub fn read(message: &LinkMessage) -> Option<(u32, Link)> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    let mut link = Link { name: String::new(), mac: None, vlan: None, mtu: 0 };
+    let mut link = Link { name: String::new(), mac: None, vlan: None, mtu: 0, runs: false };
+    link.runs = message.header.flags.contains(LinkFlags::Running);
     let mut lower = None;
     let mut elsewhere = false;
     let (mut id, mut protocol) = (None, 0x8100);
@@ -148,6 +151,7 @@ mod tests {
         let mut message = LinkMessage::default();
         message.header.index = 7;
         message.header.link_layer_type = kind;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running;
         message.attributes = attributes;
         message.attributes.push(LinkAttribute::Mtu(1500));
         message
@@ -164,7 +168,7 @@ mod tests {
     fn what_messages_say() {
         let check = |message: &LinkMessage, mac: bool, vlan: Option<Vlan>| {
             let mac = mac.then_some([2, 0, 0, 0, 0, 1]);
-            let link = Link { name: "x0".into(), mac, vlan, mtu: 1500 };
+            let link = Link { name: "x0".into(), mac, vlan, mtu: 1500, runs: true };
             assert_eq!(read(message), Some((7, link)));
         };
         let name = LinkAttribute::IfName("x0".into());

@@ -26,8 +26,10 @@ pub type Key = (u32, IpAddr);
 /// How far the kernel is with a next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// No entry, or one that waits for an answer or has given up.
+    /// No entry, or one that waits for an answer.
     Unresolved,
+    /// The kernel has asked in vain.
+    Failed,
     /// Usable, but not confirmed of late: to be confirmed.
     Stale,
     /// Usable and being looked after (reachable, delay, probe).
@@ -100,7 +102,8 @@ pub fn read(message: &NeighbourMessage) -> Option<(Key, Neighbour)> {
         }
     }
     let standing = standing(message.header.state);
-    let mac = if standing == Standing::Unresolved { None } else { mac };
+    let usable = !matches!(standing, Standing::Unresolved | Standing::Failed);
+    let mac = mac.filter(|_| usable);
     Some(((message.header.ifindex, address?), Neighbour { standing, mac }))
 }
 
@@ -110,6 +113,8 @@ fn standing(state: NeighbourState) -> Standing {
         Standing::Fresh
     } else if state == State::Stale {
         Standing::Stale
+    } else if state == State::Failed {
+        Standing::Failed
     } else if matches!(state, State::Permanent | State::Noarp) {
         Standing::Fixed
     } else {
@@ -175,7 +180,7 @@ mod tests {
         check(NeighbourState::Permanent, Standing::Fixed, true);
         check(NeighbourState::Noarp, Standing::Fixed, true);
         check(NeighbourState::Incomplete, Standing::Unresolved, false);
-        check(NeighbourState::Failed, Standing::Unresolved, false);
+        check(NeighbourState::Failed, Standing::Failed, false);
         check(NeighbourState::None, Standing::Unresolved, false);
         check(NeighbourState::Other(0x4000), Standing::Unresolved, false);
     }

@@ -87,6 +87,9 @@ fn known(
         Route::None(reason) => return Err(reason.clone()),
     };
     let mut hop = way_out(interface, links)?;
+    if let Some(link) = links.get(&interface).filter(|link| !link.runs) {
+        return Err(format!("{}, by which its route leaves, is down", link.name));
+    }
     let lower = links.get(&hop.interface).map_or("", |link| link.name.as_str());
     let preferred = || match source {
         Some(source) => Ok(vec![Address::from(source)]),
@@ -169,6 +172,7 @@ mod tests {
             mac: (last > 0).then_some([2, 0, 0, 0, 0, last]),
             vlan: vlan.map(|(lower, protocol, id)| Vlan { lower, protocol, id }),
             mtu: 1500,
+            runs: true,
         };
         Links::from([
             (1, link("lo", 0, None)),
@@ -179,6 +183,7 @@ mod tests {
             (6, link("deep", 6, Some((5, 0x8100, 8)))),
             (7, link("eth1", 7, None)),
             (8, link("orphan", 8, Some((99, 0x8100, 8)))),
+            (9, Link { runs: false, ..link("eth2", 9, None) }),
         ])
     }
 
@@ -306,6 +311,12 @@ mod tests {
             "its replies would come in by eth1, which is not in agent.interfaces",
         );
         check(Some(&[]), way(2, "10.0.0.2", None), Some(MAC), "eth0 has no address to send from");
+        check(
+            None,
+            way(9, "10.0.0.2", None),
+            Some(MAC),
+            "eth2, by which its route leaves, is down",
+        );
         check(None, way(2, "10.0.0.2", None), None, "waiting for 10.0.0.2 to answer ARP on eth0");
         check(
             None,

@@ -44,6 +44,8 @@ const RESYNC: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// A next hop that stays stale is confirmed again after this time.
 const CONFIRM_AGAIN: Duration = Duration::from_secs(10);
+/// A backend that there has been no way to for as long is lost: a flap moves nobody.
+pub const LOST_AFTER: Duration = Duration::from_secs(5);
 /// After a netlink failure.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -144,6 +146,7 @@ async fn session(
                 // Who asked may have forgotten what it was told, if a backend went and came back
                 // in between.
                 known.reported.clear();
+                known.without.clear();
                 // By the operator, not by the kernel: at once.
                 not_before = Instant::now();
                 look_at = look_at.min(not_before + SETTLE);
@@ -151,7 +154,12 @@ async fn session(
             }
             // The first tick comes at once: that is the first look.
             _ = resync.tick() => heard = Dirt::Everything,
-            _ = ticks.tick() => heard = known.refresh(&handle).await?,
+            _ = ticks.tick() => {
+                heard = known.refresh(&handle).await?;
+                if known.has_lost() {
+                    heard = heard.max(Dirt::Neighbours);
+                }
+            }
             () = sleep_until(look_at), if dirt > Dirt::None => {
                 let began = Instant::now();
                 // Not marked as seen: a change that is seen first here still gets its look-up.
@@ -203,9 +211,11 @@ enum Dirt {
 struct NextHop {
     /// As the kernel has it.
     now: Neighbour,
-    /// Its last address: kept when the kernel gives up on it, since whether the backend is in
-    /// service is for the health check to say.
+    /// Its last address: kept while the kernel asks for it, also where the table of neighbours has
+    /// no room for it.
     mac: Option<[u8; 6]>,
+    /// The kernel has asked in vain, and has not heard of it since.
+    silent: bool,
     /// When the kernel was last made to resolve or confirm it.
     asked: Option<Instant>,
 }
@@ -214,11 +224,17 @@ impl NextHop {
     fn set(&mut self, now: Neighbour) {
         self.now = now;
         self.mac = now.mac.or(self.mac);
+        self.silent = now.mac.is_none() && (self.silent || now.standing == Standing::Failed);
+    }
+
+    /// Its address, unless nobody answers there.
+    fn mac(&self) -> Option<[u8; 6]> {
+        self.mac.filter(|_| !self.silent)
     }
 
     fn wants_asking(&self) -> bool {
         let after = match self.now.standing {
-            Standing::Unresolved => ASK_AGAIN,
+            Standing::Unresolved | Standing::Failed => ASK_AGAIN,
             Standing::Stale => CONFIRM_AGAIN,
             Standing::Fresh | Standing::Fixed => return false,
         };
@@ -246,6 +262,8 @@ struct Known {
     routes: BTreeMap<IpAddr, Route>,
     hops: BTreeMap<Key, NextHop>,
     reported: BTreeMap<String, Reach>,
+    /// Of targets that there is no way to: since when, and why.
+    without: BTreeMap<String, (Instant, String)>,
 }
 
 impl Known {
@@ -296,9 +314,9 @@ impl Known {
     fn heard(&mut self, key: Key, neighbour: Neighbour) -> Dirt {
         // Others' neighbours may be many: they are nothing to keep.
         let Some(hop) = self.hops.get_mut(&key) else { return Dirt::None };
-        let (mac, asking) = (hop.mac, hop.wants_asking());
+        let (mac, asking) = (hop.mac(), hop.wants_asking());
         hop.set(neighbour);
-        let changed = hop.mac != mac || (hop.wants_asking() && !asking);
+        let changed = hop.mac() != mac || (hop.wants_asking() && !asking);
         if changed { Dirt::Neighbours } else { Dirt::None }
     }
 
@@ -325,7 +343,7 @@ impl Known {
             needed.into_iter().filter(|key| dirt == Dirt::Everything || !hops.contains_key(key));
         let found = at_once(unknown, |key| standing(handle, key)).await?;
         for (key, now) in found {
-            let new = || NextHop { now, mac: None, asked: None };
+            let new = || NextHop { now, mac: None, silent: false, asked: None };
             self.hops.entry(key).or_insert_with(new).set(now);
         }
         Ok(())
@@ -341,9 +359,9 @@ impl Known {
         let mut to_ask = Vec::new();
         for (key, now) in found {
             let Some(hop) = self.hops.get_mut(&key) else { continue };
-            let mac = hop.mac;
+            let mac = hop.mac();
             hop.set(now);
-            if hop.mac != mac {
+            if hop.mac() != mac {
                 dirt = Dirt::Neighbours;
             }
             if hop.wants_asking() {
@@ -360,6 +378,36 @@ impl Known {
         Ok(dirt)
     }
 
+    /// Is there a target to be reported lost?
+    fn has_lost(&self) -> bool {
+        self.without.iter().any(|(name, (since, _))| {
+            since.elapsed() >= LOST_AFTER
+                && !matches!(self.reported.get(name), Some(Reach::Lost(_)))
+        })
+    }
+
+    /// No way becomes none at all with time, counted anew with each reason: where a link has come
+    /// back, its neighbours get their time to answer.
+    fn or_lost(&mut self, name: &str, now: Reach) -> Reach {
+        let Reach::Pending(why) = now else {
+            self.without.remove(name);
+            return now;
+        };
+        match self.without.get(name) {
+            Some((since, before)) if *before == why => {
+                if since.elapsed() >= LOST_AFTER {
+                    Reach::Lost(why)
+                } else {
+                    Reach::Pending(why)
+                }
+            }
+            _ => {
+                self.without.insert(name.to_owned(), (Instant::now(), why.clone()));
+                Reach::Pending(why)
+            }
+        }
+    }
+
     /// Reports what is not as last reported; false: nobody wants to hear it any more.
     async fn tell(&mut self, wanted: &Wanted, report: &mpsc::Sender<ReachReport>) -> bool {
         for change in self.changes(wanted) {
@@ -374,17 +422,19 @@ impl Known {
     fn changes(&mut self, wanted: &Wanted) -> Vec<ReachReport> {
         let names: BTreeSet<&str> = wanted.targets.iter().map(|one| one.name.as_str()).collect();
         self.reported.retain(|name, _| names.contains(name.as_str()));
+        self.without.retain(|name, _| names.contains(name.as_str()));
         let mut changes = Vec::new();
         for target in &wanted.targets {
             // A target that came in after the last look gets its turn with the next.
             let Some(route) = self.routes.get(&target.address) else { continue };
             let mac = match route {
                 Route::Way { interface, next, .. } => {
-                    self.hops.get(&(*interface, *next)).and_then(|hop| hop.mac)
+                    self.hops.get(&(*interface, *next)).and_then(NextHop::mac)
                 }
                 Route::None(_) => None,
             };
             let now = reach(target, route, &self.links, &wanted.attached, mac);
+            let now = self.or_lost(&target.name, now);
             if self.reported.get(&target.name) != Some(&now) {
                 self.reported.insert(target.name.clone(), now.clone());
                 let (backend, address) = (target.name.clone(), target.address);

@@ -17,12 +17,15 @@ use std::{
 use lb_common::nat::{FIRST_PORT, LAST_PORT};
 
 use crate::{
+    agent::instance::State,
     config::{
         Config, Forward,
         Step::{self, Item, Key},
         placed,
     },
+    control::controller::{ControlError, fits},
     loader::{self, BUSY, LoadError},
+    maps::kernel::KernelMaps,
 };
 
 /// One thing that is in the way.
@@ -101,6 +104,14 @@ pub enum Problem {
         /// The key of `[limits]` that it is about.
         limit: Option<&'static str>,
         /// What starting would say.
+        error: String,
+    },
+    /// The instance that is there has no room for it.
+    #[error("{error}")]
+    NoRoom {
+        /// The key of `[limits]` that it is about.
+        limit: &'static str,
+        /// What a reload would say.
         error: String,
     },
     /// The machine's own connections could take the ports of translated flows.
@@ -183,6 +194,7 @@ impl Problem {
                     vec![Key("limits"), Key(limit)]
                 }))
             }
+            Self::NoRoom { limit, .. } => Some(vec![Key("limits"), Key(limit)]),
             Self::LocalPorts { pool: place, .. } => {
                 Some([pool(*place), vec![Key("forward")]].concat())
             }
@@ -198,6 +210,26 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// What is worth a word and keeps it from nothing.
     pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// What this process may not look at is a note, for who only wants to know of the rest.
+    pub fn excuse_permission(&mut self) {
+        let Self { problems, notes } = self;
+        problems.retain(|problem| {
+            let Problem::Permission { missing } = problem else { return true };
+            notes.insert(
+                0,
+                format!(
+                    "not looked at, since this process lacks {}: whether the kernel has all that is \
+                     needed, which XDP programs are on the interfaces, the instance and the state \
+                     that are there; run it as root for that",
+                    missing.join(", ")
+                ),
+            );
+            false
+        });
+    }
 }
 
 /// Everything that keeps this process from running `config` on this machine, as in [`look`].
@@ -245,6 +277,13 @@ pub fn look(config: &Config) -> Findings {
         }
         Err(problem) => problems.push(problem),
     }
+    if privileged && let Some(version) = loader::older_version(&agent.bpffs) {
+        found.notes.push(format!(
+            "{}: an instance of an earlier version is there (layout {version}); `run` takes it over \
+             with its pins, while connections that neither pin nor hash place again break",
+            agent.bpffs.display()
+        ));
+    }
     let nat = config.pools.iter().position(|pool| pool.forward == Forward::Nat);
     found.problems.extend(nat.and_then(ports::check));
     found
@@ -257,6 +296,23 @@ fn instance(config: &Config) -> Option<Problem> {
     Some(Problem::Instance { limit, error: error.to_string() })
 }
 
+/// Has the instance that is there room for `config`? A reload finds that out by itself; this is for
+/// who only asks. `None` also where this process may not look.
+#[must_use]
+pub fn room(config: &Config) -> Option<Problem> {
+    let agent = &config.agent;
+    let state = State::read(&agent.state).ok()??;
+    let maps = KernelMaps::look(&agent.bpffs, state.seed()).ok()?;
+    no_room(&fits(&maps, config).err()?)
+}
+
+/// What of an error of the controller is about room.
+#[must_use]
+pub fn no_room(error: &ControlError) -> Option<Problem> {
+    let ControlError::Full(full) = error else { return None };
+    Some(Problem::NoRoom { limit: full.limit, error: full.to_string() })
+}
+
 fn unknown(what: &str, error: &dyn std::error::Error) -> Problem {
     Problem::Unknown { what: what.to_owned(), error: error.to_string() }
 }
@@ -264,6 +320,22 @@ fn unknown(what: &str, error: &dyn std::error::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_not_be_looked_at_is_a_note_to_who_only_checks() {
+        let no_bpffs = || Problem::NoBpffs { path: "/b".into(), command: "mount".into() };
+        let missing = vec!["CAP_BPF", "CAP_NET_ADMIN"];
+        let mut found = Findings {
+            problems: vec![Problem::Permission { missing }, no_bpffs()],
+            notes: vec!["many".to_owned()],
+        };
+        found.excuse_permission();
+        assert_eq!(found.problems, [no_bpffs()]);
+        assert_eq!(found.notes.len(), 2);
+        assert!(found.notes[0].contains("lacks CAP_BPF, CAP_NET_ADMIN"), "{:?}", found.notes);
+        found.excuse_permission();
+        assert_eq!(found.notes.len(), 2);
+    }
 
     #[test]
     fn places() {
@@ -293,6 +365,7 @@ mod tests {
         check(instance(Some("pins")), "5:8");
         check(instance(Some("flows")), "4:1");
         check(instance(None), "1:1");
+        check(Problem::NoRoom { limit: "pins", error: "none".into() }, "5:8");
         check(Problem::LocalPorts { pool: 1, low: 1, high: 2 }, "10:11");
         let permission = Problem::Permission { missing: vec!["CAP_BPF"] };
         assert_eq!(permission.describe(&file), permission.to_string());

@@ -61,7 +61,7 @@ pub struct Outcome {
     pub evicted: Counts,
     /// Pins in time that name a backend's present life, by backend.
     pub pins_of: BTreeMap<u32, u64>,
-    /// Flows in time of a life that is still served, by backend.
+    /// Open flows in time of a life that is still served, by backend.
     pub flows_of: BTreeMap<u32, u64>,
 }
 

@@ -1,7 +1,6 @@
 //! The real program on maps of a test's own: a scene is set, packets go in, outcomes come out.
 
 pub mod flows;
-mod full;
 mod program;
 mod scene;
 pub mod site;

@@ -12,7 +12,7 @@ use lb_userspace::{
     control::facts::{Reach, ReachReport},
     net::{
         reach::{Sender, Target},
-        watch::{Wanted, Watch},
+        watch::{LOST_AFTER, Wanted, Watch},
     },
 };
 use tokio::sync::mpsc;
@@ -159,11 +159,12 @@ fn a_neighbour_that_goes_is_asked_for_again() {
             thread::sleep(Duration::from_millis(20));
         }
     }
-    // It no longer answers: its last address stands, and nothing is reported.
+    // It no longer answers.
     far.ip("link set far0 arp off");
     far.ip("addr del 10.0.0.2/24 dev far0");
     near.ip("neigh del 10.0.0.2 dev eth0");
-    following.quiet(Duration::from_secs(5));
+    following.until("a", &Reach::Pending(SILENT.into()));
+    following.until("a", &lost(SILENT));
     let failed = near.ip("neigh show 10.0.0.2");
     assert!(failed.contains("FAILED") || failed.contains("INCOMPLETE"), "{failed}");
     // An operator's entry is taken over, and left as it is.
@@ -235,6 +236,60 @@ fn routes() {
     following.until("a", &known(eth0, FAR_MAC, &["10.0.0.1"]));
     near.ip("link set eth0 down");
     following.until("a", &pending("there is no route to it"));
+}
+
+fn lost(text: &str) -> Reach {
+    Reach::Lost(text.into())
+}
+
+const SILENT: &str = "waiting for 10.0.0.2 to answer ARP on eth0";
+
+#[test]
+fn a_neighbour_that_answers_no_more_is_lost() {
+    let (near, far) = pair();
+    let eth0 = near.index("eth0");
+    let following = Following::start(&near, &[nat("a", "10.0.0.2")], &["eth0"]);
+    let reached = known(eth0, FAR_MAC, &["10.0.0.1"]);
+    following.until("a", &reached);
+    // The first address takes those of its network with it.
+    far.ip("addr del 10.0.0.2/24 dev far0");
+    far.ip("addr add 10.0.0.254/24 dev far0");
+    // What is stale, or is just being asked for, is where it was.
+    near.ip("neigh change 10.0.0.2 lladdr 02:00:00:00:01:02 nud stale dev eth0");
+    following.quiet(Duration::from_millis(500));
+    near.ip("neigh del 10.0.0.2 dev eth0");
+    following.until("a", &Reach::Pending(SILENT.into()));
+    let silent = Instant::now();
+    following.until("a", &lost(SILENT));
+    assert!(silent.elapsed() + Duration::from_millis(100) >= LOST_AFTER, "{:?}", silent.elapsed());
+    following.quiet(Duration::from_secs(3));
+    far.ip("addr add 10.0.0.2/24 dev far0");
+    following.until("a", &reached);
+}
+
+#[test]
+fn a_flap_of_a_link_loses_nobody() {
+    let (near, far) = pair();
+    let eth0 = near.index("eth0");
+    let following = Following::start(&near, &[nat("a", "10.0.0.2")], &["eth0"]);
+    let reached = known(eth0, FAR_MAC, &["10.0.0.1"]);
+    following.until("a", &reached);
+    let down = "eth0, by which its route leaves, is down";
+    for _ in 0..2 {
+        far.ip("link set far0 down");
+        following.until("a", &Reach::Pending(down.into()));
+        thread::sleep(Duration::from_secs(2));
+        far.ip("link set far0 up");
+        let (mut way, mut seen) = (Reach::Pending(String::new()), Vec::new());
+        while way != reached {
+            let report = following.reports.recv_timeout(Duration::from_secs(8));
+            way = report.expect("a report").reach;
+            seen.push(way.clone());
+        }
+        assert!(!seen.iter().any(|way| matches!(way, Reach::Lost(_))), "{seen:?}");
+    }
+    far.ip("link set far0 down");
+    following.until("a", &lost(down));
 }
 
 #[test]

@@ -108,6 +108,7 @@ fn page(pins: &[wire::Session], query: &SessionsQuery) -> Result<wire::SessionsP
         sessions: sessions.cloned().collect(),
         next: next.map(|position| encode_cursor(&[position])),
         held: Some(pins.len() as u64),
+        counted_ms_ago: Some(3_400),
     })
 }
 
@@ -141,7 +142,13 @@ async fn writer(mut requests: mpsc::Receiver<Command>) {
             }
             Command::SetIntent { backend: name, intent: wanted, reply } if name == "web-1" => {
                 let previous = std::mem::replace(&mut intent, wanted);
-                reply.send(Ok(wire::IntentSet { previous, backend: backend(wanted) })).ok()
+                reply
+                    .send(Ok(wire::IntentSet {
+                        previous,
+                        backend: backend(wanted),
+                        counted_ms_ago: Some(1_400),
+                    }))
+                    .ok()
             }
             Command::SetIntent { backend, reply, .. } => {
                 reply.send(Err(CommandError::not_found("backend", &backend, ["web-1"]))).ok()

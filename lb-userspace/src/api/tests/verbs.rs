@@ -40,19 +40,24 @@ CLIENT    LISTENER  BACKEND         AGE   IDLE    LEFT
 {\"sessions\": [
 {\"client\":\"10.0.0.1\",\"scope\":\"web\",\"listeners\":[\"web\"],\"backend\":\"web-1\",\
 \"age_s\":101,\"idle_s\":60,\"left_s\":1740}
-], \"next\": \"01\", \"held\": 25}\n",
+], \"next\": \"01\", \"held\": 25, \"counted_ms_ago\": 3400}\n",
         "",
     )
     .await;
     check("sessions flush --client 10.0.0.0/28", 0, "15 sessions forgotten.\n", "").await;
     check("sessions flush --backend web-1", 0, "5 sessions forgotten.\n", "").await;
     check("sessions flush --all", 0, "5 sessions forgotten.\n", "").await;
-    check("sessions --all --json", 0, "{\"sessions\": [\n], \"next\": null, \"held\": 0}\n", "")
-        .await;
+    check(
+        "sessions --all --json",
+        0,
+        "{\"sessions\": [\n], \"next\": null, \"held\": 0, \"counted_ms_ago\": 3400}\n",
+        "",
+    )
+    .await;
     check(
         "backend drain web-1",
         0,
-        "web-1 is draining: no new clients; 1,234 pins and 1 flow go \
+        "web-1 is draining: no new clients; 1,234 pins and 1 open flow go \
           on until they end or expire.\n",
         "",
     )
@@ -61,7 +66,7 @@ CLIENT    LISTENER  BACKEND         AGE   IDLE    LEFT
         "backend drain web-1",
         0,
         "web-1 is draining, as it was wanted before (drain): no new \
-          clients; 1,234 pins and 1 flow go on until they end or expire.\n",
+          clients; 1,234 pins and 1 open flow go on until they end or expire.\n",
         "",
     )
     .await;
@@ -69,7 +74,7 @@ CLIENT    LISTENER  BACKEND         AGE   IDLE    LEFT
         "backend evacuate web-1",
         0,
         "web-1 is evacuating: no new connections; left to run \
-          until they end: 1 flow.\n",
+          until they end: 1 open flow.\n",
         "",
     )
     .await;
@@ -118,7 +123,10 @@ async fn pages_are_put_together() {
     assert_eq!(lines("sessions --backend web-2").await.len(), 13);
     let some = lines("sessions --limit 10").await;
     assert_eq!(some.len(), 12);
-    assert_eq!(some[11], "The first 10; 25 are held in all. --all shows every one, --limit more.");
+    assert_eq!(
+        some[11],
+        "The first 10; there may be more: 25 pins were held when counted 3 s ago. --all shows every one, --limit more."
+    );
     let (_, out, _) = agent.run("sessions --all --json").await;
     let page: wire::SessionsPage = serde_json::from_str(&out).expect("one document");
     assert_eq!((page.sessions, page.next), (pins(), None));

@@ -192,9 +192,9 @@ fn names_and_backend_addresses() {
         (
             "\"10.0.0.11:8080\"",
             "\"10.0.0.11:65536\"",
-            "7:11: pool \"web\": backend \"web-1\": address = \"10.0.0.11:65536\": not an IP \
-             address (names are not looked up); allowed: \"10.0.0.11:8080\", \"10.0.0.11\", \
-             \"[fd00::11]:8080\" or \"fd00::11\"; port 1 to 65535",
+            "7:11: pool \"web\": backend \"web-1\": address = \"10.0.0.11:65536\": port \
+             out of range; allowed: \"10.0.0.11:8080\", \"10.0.0.11\", \"[fd00::11]:8080\" or \
+             \"fd00::11\"; port 1 to 65535",
         ),
         (
             "\"10.0.0.11:8080\"",
@@ -287,6 +287,24 @@ fn listener_addresses() {
             "11:11: listener \"site\": address = \"[fd00::1%2]:80\": not an IP address (names \
              are not looked up); allowed: \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 \
              to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
+            "\"10.0.0.1:65536\"",
+            "11:11: listener \"site\": address = \"10.0.0.1:65536\": port out of range; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
+            "\"[fd00::1]:http\"",
+            "11:11: listener \"site\": address = \"[fd00::1]:http\": not a port number; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
+        ),
+        (
+            "\"203.0.113.10:80\"",
+            "\"10.0.0.1:\"",
+            "11:11: listener \"site\": address = \"10.0.0.1:\": not a port number; allowed: \
+             \"203.0.113.10:80\" or \"[2001:db8::10]:80\"; port 1 to 65535",
         ),
         (
             "\"203.0.113.10:80\"",

@@ -1,5 +1,4 @@
-//! Maps that are full: plain hash maps of one entry in the place of the LRU maps, so that an
-//! insert fails as it otherwise does only when the kernel has no memory (P11).
+//! Maps as the kernel makes them: of any type and size, pinned.
 
 use std::{
     ffi::CString,
@@ -9,20 +8,23 @@ use std::{
     path::Path,
 };
 
-/// From `enum bpf_cmd` and `enum bpf_map_type` in `include/uapi/linux/bpf.h`.
+/// From `enum bpf_cmd` in `include/uapi/linux/bpf.h`.
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_PIN: libc::c_long = 6;
-const BPF_MAP_TYPE_HASH: u32 = 1;
+/// From `enum bpf_map_type` there: a hash map.
+pub const HASH: u32 = 1;
+/// An array.
+pub const ARRAY: u32 = 2;
 
-/// Makes a hash map of one entry and pins it there.
+/// Makes a map of that type and pins it there.
 ///
 /// # Panics
 ///
 /// When the kernel refuses.
-pub(super) fn pin_hash_of_one(path: &Path, key_bytes: usize, value_bytes: usize) {
+pub fn pin(path: &Path, kind: u32, key_bytes: usize, value_bytes: usize, entries: u32) {
     let size = |bytes: usize| u32::try_from(bytes).expect("a few bytes");
     // The first members of `union bpf_attr` for the command: type, sizes, entries.
-    let create = [BPF_MAP_TYPE_HASH, size(key_bytes), size(value_bytes), 1];
+    let create = [kind, size(key_bytes), size(value_bytes), entries];
     // SAFETY: the kernel reads the array, whose size it is told; it returns a descriptor.
     let fd = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, create.as_ptr(), size_of_val(&create))
