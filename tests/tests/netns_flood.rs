@@ -87,6 +87,12 @@ fn check(shape: Shape, pool: &str) {
     let untranslated = pool.contains("dsr");
     if untranslated {
         lab.backends_own_vips();
+        // What is sent on reaches their network, not nginx: that it stands a flood of SYNs is not
+        // what is tested. A source that no route leads to is dropped before TCP.
+        for backend in &lab.backends {
+            backend.sysctl("ipv4/conf/eth0/rp_filter", "1");
+            backend.ip("route add blackhole 10.0.1.128/25");
+        }
     }
     let family = Family::V4;
     let web = SocketAddr::new(lab.vip(family), 80);
@@ -164,22 +170,22 @@ fn check(shape: Shape, pool: &str) {
     let asked = load.stop();
     let status = holdfast.status();
 
-    // It was a flood, and was refused: all but what a full wire dropped, which is more than half
-    // where every packet goes on to backends.
+    // It was a flood. A full wire drops some of it, most where every packet goes on to backends.
     let sent = 4 * u64::from(EACH);
-    let refused = refused(&status);
+    let came = refused(&status) + count(&status, &["syn_sent"]);
     println!(
-        "{sent} packets in {:.1} s, {refused} beyond the rates, {requests} requests by curl, {} by \
+        "{sent} packets in {:.1} s, {came} came and were refused, {requests} requests by curl, {} by \
          others, {answered} datagrams",
         took.as_secs_f64(),
         asked.len()
     );
-    assert!(refused > sent / 5, "{refused} refused; {status:#?}");
+    assert!(came > sent / 10, "{came} came; {status:#?}");
     // All without a pin, and all with: a second's at once, then as many a second.
     let most = 2 * u64::from(RATE) * (took.as_secs() + 3);
     let made = made(&status) - made_before;
     assert!(made <= most, "{made} flows in {took:?}");
 
+    assert_eq!(count(&status, &["reset_sent"]), 0);
     for one in &asked {
         assert_eq!(one.answer.as_ref(), Ok(&before[&one.client]), "{one:?}");
     }
