@@ -131,7 +131,6 @@ impl Driver {
     /// # Panics
     ///
     /// When it cannot.
-    #[expect(clippy::must_use_candidate, reason = "sending is what it is for")]
     pub fn send(&mut self, traffic: &Traffic, packets: u32, interface: u32) -> Duration {
         self.aim(traffic);
         let packet = traffic.packet();

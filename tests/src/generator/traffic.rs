@@ -31,6 +31,7 @@ impl Traffic {
     }
 
     /// Of so many flows, `2^per_client` of each client, at random.
+    #[must_use]
     pub fn flows(mut self, flows: u32, per_client: u32) -> Self {
         self.draw.flows = flows;
         self.draw.client_shift = per_client;
@@ -38,6 +39,7 @@ impl Traffic {
     }
 
     /// The same flows, one after another.
+    #[must_use]
     pub fn in_order(mut self) -> Self {
         self.draw.step = 1;
         self
@@ -45,6 +47,11 @@ impl Traffic {
 
     /// Each of the same flows, as if shuffled: what lies together in memory, since it was made
     /// one after another, is not met so.
+    ///
+    /// # Panics
+    ///
+    /// Never: the last step has no common divisor.
+    #[must_use]
     pub fn shuffled(mut self) -> Self {
         let flows = self.draw.flows;
         // From the golden section on, the first step that comes by all of them.
@@ -55,6 +62,7 @@ impl Traffic {
     }
 
     /// One after another, from that number on: flows that have not been seen.
+    #[must_use]
     pub fn from(mut self, first: u32, flows: u32) -> Self {
         self.draw.first = first;
         self.draw.flows = flows;
