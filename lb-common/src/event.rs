@@ -116,8 +116,10 @@ events! {
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
     SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";
-    PassGroupFrame = 48, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
-    DropUdpUnsummed = 49, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
+    FlowLimited = 48, "flow_limited", Noted, "Beyond the rate of new flows: the packet was sent by pin or hash, and leaves no trace.";
+    DropFlood = 49, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
+    PassGroupFrame = 50, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
+    DropUdpUnsummed = 51, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod decap;
 pub mod event;
 pub mod features;
 pub mod fingerprint;
+pub mod flood;
 pub mod flow;
 pub mod fragment;
 pub mod hash;

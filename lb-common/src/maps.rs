@@ -30,6 +30,8 @@ pub const REPLIES: &str = "REPLIES";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// [`crate::layout::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
+/// [`crate::layout::Flood`].
+pub const FLOOD: &str = "FLOOD";
 /// [`crate::layout::Reclaim`].
 pub const RECLAIM: &str = "RECLAIM";
 /// [`crate::layout::Meta`].
@@ -52,7 +54,7 @@ pub const JIFFIES: &str = "JIFFIES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 21] = [
+pub const PERSISTENT: [&str; 22] = [
     VIPS,
     VIP_INDEX,
     OWN,
@@ -66,6 +68,7 @@ pub const PERSISTENT: [&str; 21] = [
     REPLIES,
     FRAGMENTS,
     SETTINGS,
+    FLOOD,
     RECLAIM,
     META,
     LISTENER_STATS,

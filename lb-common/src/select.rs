@@ -65,7 +65,7 @@ pub const fn backend_at(word: u64, shift: u32) -> u32 {
 }
 
 #[inline(always)]
-fn address_words(address: Address) -> [u64; 2] {
+pub(crate) const fn address_words(address: Address) -> [u64; 2] {
     let [a, b, c, d] = address.words_be;
     [((a as u64) << 32) | b as u64, ((c as u64) << 32) | d as u64]
 }

@@ -119,7 +119,7 @@ pub const fn class_out(inner: u8, outer: u8) -> Option<u8> {
 /// How often a client is told that its packets are too big: 8 at once, then as many a second.
 /// One bucket serves all clients whose addresses have the same hash; [`BUCKETS`] of them bound
 /// the answers to all together to 32,768 a second.
-pub const TOO_BIG_RATE: Rate = Rate { every_ns: 125_000_000, burst: 8 };
+pub const TOO_BIG_RATE: Rate = Rate::new(125_000_000, 8);
 
 /// How many buckets there are; a power of two.
 pub const BUCKETS: u32 = 4096;

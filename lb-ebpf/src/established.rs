@@ -46,9 +46,10 @@ const L3: usize = EthHdr::LEN;
 /// BPF functions of their own, so that what they keep on the stack is not under the stages'.
 #[inline(always)]
 pub(crate) fn forward(ctx: &XdpContext) -> u32 {
-    // Not what goes to a group (IEEE 802, 8.2.2).
-    let ethernet = read::<EthHdr>(ctx, 0).filter(|ethernet| ethernet.dst_addr[0] & 1 == 0);
-    match ethernet.map_or(0, |ethernet| ethernet.ether_type) {
+    let Some(ethernet) = read::<EthHdr>(ctx, 0) else { return 0 };
+    let [first, ..] = ethernet.dst_addr;
+    match ethernet.ether_type {
+        _ if first & 1 != 0 => 0,
         IPV4_BE if have(Features::V4) => forward_v4(ctx),
         IPV6_BE if have(Features::V6) => forward_v6(ctx),
         _ => 0,
@@ -84,7 +85,7 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
         return None;
     }
     let (ports_be, kind) =
-        transport(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32, false)?;
+        transport::<false>(ctx, L4, header.proto, total_len - Ipv4Hdr::LEN as u32)?;
     let flow = key(
         Address::from_v4(header.src_addr),
         Address::from_v4(header.dst_addr),
@@ -123,7 +124,7 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     {
         return None;
     }
-    let (ports_be, kind) = transport(ctx, L4, header.next_hdr, payload_len, true)?;
+    let (ports_be, kind) = transport::<true>(ctx, L4, header.next_hdr, payload_len)?;
     let source = Address::from_v6(header.src_addr);
     let destination = Address::from_v6(header.dst_addr);
     if source.is_v4() || destination.is_v4() {
@@ -160,12 +161,11 @@ enum Kind {
 
 /// Ports and kind of a packet; `len`: the bytes of TCP or UDP by the IP header.
 #[inline(always)]
-fn transport(
+fn transport<const V6: bool>(
     ctx: &XdpContext,
     at: usize,
     protocol: u8,
     len: u32,
-    v6: bool,
 ) -> Option<([u16; 2], Kind)> {
     match Protocol::from_code(protocol)? {
         Protocol::Tcp if have(Features::TCP) => {
@@ -183,7 +183,7 @@ fn transport(
             if (len as usize) < UdpHdr::LEN {
                 return None;
             }
-            let summed = !v6 || header.check != [0; 2];
+            let summed = !V6 || header.check != [0; 2];
             let plain = summed && check_udp(u16::from_be_bytes(header.len), len).is_ok();
             let ports = [u16::from_ne_bytes(header.src), u16::from_ne_bytes(header.dst)];
             Some((ports, if plain { Kind::Datagram } else { Kind::Other }))

@@ -17,7 +17,7 @@ use lb_common::{
 use crate::{
     classify, clock, count, encap,
     features::have,
-    lines,
+    flood, lines,
     maps::{BACKENDS, POOLS, RECLAIM, SETTINGS},
     nat,
     parse::Packet,
@@ -186,6 +186,10 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
         count::event(judging.vip.listener, Event::SynSent);
         return Ok(Event::Forwarded);
     }
+    if !flood::admits(judging, chosen == Event::PinFollowed) {
+        return beyond_rate(judging, chosen, nat);
+    }
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
     work.state = flow::first_state(work.packet.tcp);
     work.new_flow = 1;
     if nat {
@@ -198,6 +202,17 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     work.pin_owed = 1;
     write(judging, renews)?;
     debug!(ctx, "flow placed: backend {}", work.backend.id());
+    Ok(Event::Forwarded)
+}
+
+/// What becomes of a packet that may leave no flow: where the next one is sent alike without it,
+/// by pin or hash, it is sent.
+#[inline(always)]
+fn beyond_rate(judging: &Judging<'_>, chosen: Event, nat: bool) -> Result<Event, Event> {
+    if nat || chosen == Event::FlowScheduled {
+        return Err(Event::DropFlood);
+    }
+    count::event(judging.vip.listener, Event::FlowLimited);
     Ok(Event::Forwarded)
 }
 

@@ -8,10 +8,10 @@ use aya_ebpf::{
 };
 use lb_common::{
     address::Address,
-    fingerprint,
+    fingerprint, flood,
     fragment::DATAGRAMS,
     layout::{
-        Backend, BackendCounters, Datagram, FlowKey, FlowLine, FragmentKey, IdentityKey,
+        Backend, BackendCounters, Datagram, Flood, FlowKey, FlowLine, FragmentKey, IdentityKey,
         ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
         ScopeTimes, Settings, SweepRules, VipLine, VipRow,
     },
@@ -46,6 +46,8 @@ pub(crate) static REPLIES: LruHashMap<FlowKey, Reply> = LruHashMap::pinned(1_000
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Datagram> = LruHashMap::pinned(DATAGRAMS, 0);
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+#[map]
+pub(crate) static FLOOD: Array<Flood> = Array::pinned(1, 0);
 #[map]
 pub(crate) static RECLAIM: Array<Reclaim> = Array::pinned(1, 0);
 #[map]
@@ -86,6 +88,10 @@ pub(crate) static JIFFIES: Array<u64> = Array::with_max_entries(1, 0);
 /// Buckets of clients that are told that their packets are too big.
 #[map]
 pub(crate) static TOO_BIG: Array<u64> = Array::with_max_entries(BUCKETS, 0);
+
+/// Rates of new flows; see [`flood`].
+#[map]
+pub(crate) static FLOOD_CELLS: Array<u64> = Array::with_max_entries(flood::CELLS, 0);
 
 /// The tests' clock, nanoseconds; read only when `TEST_CLOCK` is set.
 #[map]

@@ -65,6 +65,7 @@ pub(crate) struct Packet {
 }
 
 /// What a packet is looked at for.
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// TCP or UDP with its header: whole, or a first fragment.
     Ports,

@@ -21,7 +21,7 @@ use crate::{
     ctx::{len, ptr_at, write},
     maps::{BACKENDS, TOO_BIG},
     parse::Packet,
-    select, transmit,
+    rate, select, transmit,
     work::{Work, work},
 };
 
@@ -49,14 +49,7 @@ pub(crate) fn answer(ctx: &XdpContext) -> Result<Event, Event> {
 fn admitted(packet: &Packet) -> bool {
     let client = packet.key.source.masked(tunnel::client_mask(packet.v6));
     let bucket = tunnel::bucket(client_hash(select::seed(), client));
-    let Some(bucket) = TOO_BIG.get_ptr_mut(bucket) else { return false };
-    // SAFETY: a pointer from a map look-up is valid for the program's run; one word. Two CPUs at
-    // once may count one answer for two.
-    let known = unsafe { bucket.read_volatile() };
-    let Some(next) = TOO_BIG_RATE.admits(known, clock::now_ns()) else { return false };
-    // SAFETY: the same.
-    unsafe { bucket.write_volatile(next) };
-    true
+    rate::admits(&TOO_BIG, bucket, TOO_BIG_RATE, clock::now_ns())
 }
 
 /// Headers before the packet, and less of it: `before` bytes there, `quoted` of it.

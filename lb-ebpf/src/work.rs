@@ -2,6 +2,7 @@
 
 use lb_common::{
     address::Address,
+    event::Event,
     layout::{BackendRef, Datagram, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
 };
 
@@ -9,7 +10,7 @@ use crate::{
     icmp::Quoted,
     lines::Found,
     maps::WORK,
-    parse::{Options, Packet},
+    parse::{Kind, Options, Packet},
     rewrite::Endpoints,
 };
 
@@ -17,6 +18,8 @@ use crate::{
 pub(crate) struct Work {
     /// What parse read.
     pub(crate) packet: Packet,
+    /// What that is looked at for, or why it is not.
+    pub(crate) parsed: Result<Kind, Event>,
     /// Its IPv4 options, while they are looked at.
     pub(crate) options: Options,
     /// The packet that it is about, of an ICMP error.

@@ -8,6 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use lb_common::{
     address::Address,
     features::Features,
+    flood,
     flow::IdleTimes,
     layout::{self, Encapsulation, Kind, VipKey},
 };
@@ -19,6 +20,8 @@ use crate::config::{self, Config, OnDown};
 pub struct Model {
     /// Idle times of flows.
     pub idle: IdleTimes,
+    /// Rates of new flows.
+    pub flood: layout::Flood,
     /// Are echo requests to listeners' addresses answered?
     pub echo: bool,
     /// Pools, in the order of the file.
@@ -136,6 +139,7 @@ impl Model {
                 tcp_time_wait_ns: nanoseconds(timeouts.tcp_time_wait),
                 stateless_ns: nanoseconds(timeouts.udp),
             },
+            flood: flood(&config.flood),
             echo: config.agent.echo,
             pools: config.pools.iter().map(pool).collect(),
             listeners: config.listeners.iter().map(listener).collect(),
@@ -164,6 +168,15 @@ impl Model {
     /// All backends with their pools.
     pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
         self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+    }
+}
+
+fn flood(flood: &config::Flood) -> layout::Flood {
+    layout::Flood {
+        all: flood::per_second(flood.flows_per_second),
+        network: flood::per_second(flood.network_flows_per_second),
+        mask_v4: Address::mask(96 + flood.network_v4),
+        mask_v6: Address::mask(flood.network_v6),
     }
 }
 

@@ -17,8 +17,9 @@ use lb_common::{
 };
 use lb_userspace::{
     config::{
-        Agent, Backend, Config, FlowTimeouts, Forward, Health as Check, Limits, Listener, OnDown,
-        Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, Scheduler, XdpMode,
+        Agent, Backend, Config, Flood, FlowTimeouts, Forward, Health as Check, Limits, Listener,
+        OnDown, Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, Scheduler,
+        XdpMode,
     },
     control::{
         controller::{ControlError, Controller, Progress},
@@ -63,6 +64,7 @@ pub fn config(pools: Vec<Pool>, listeners: Vec<Listener>) -> Config {
             pools: 4,
             maglev_slots: 251,
         },
+        flood: Flood::default(),
         pools,
         listeners,
     }

@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod clients;
 pub mod control;
 pub mod decap;
+pub mod generator;
 pub mod load;
 pub mod mount;
 pub mod netns;

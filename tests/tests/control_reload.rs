@@ -65,6 +65,8 @@ fn a_reload_writes_only_what_it_changes() {
     assert_eq!(reload(&next), ["set_vip 1"]);
     next.agent.flow_timeouts.udp = Duration::from_secs(5);
     assert_eq!(reload(&next), ["set_settings"]);
+    next.flood.network_v4 = 16;
+    assert_eq!(reload(&next), ["set_flood"]);
     next.pools[1].backends[0].port = Some(9001);
     let log = [
         // At its new port it has not been probed yet.
@@ -184,7 +186,7 @@ fn a_restart_takes_over_what_is_there() {
     scenario.log();
     let mut scenario = scenario.restart(two_pools());
     assert_eq!(scenario.dump(), before);
-    assert_eq!(scenario.log(), ["set_settings"]);
+    assert_eq!(scenario.log(), ["set_settings", "set_flood"]);
     scenario.health("web-1", true);
     scenario.health("web-2", false);
     assert_eq!(scenario.log(), [""; 0], "the first probes tell nothing new");
@@ -207,7 +209,7 @@ fn a_restart_with_another_order_keeps_the_numbers() {
     let mut scenario = scenario;
     scenario.log();
     let mut scenario = scenario.restart(next);
-    assert_eq!(scenario.log(), ["set_settings"]);
+    assert_eq!(scenario.log(), ["set_settings", "set_flood"]);
 }
 
 #[test]

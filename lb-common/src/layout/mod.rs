@@ -6,6 +6,7 @@
 mod backend;
 mod counters;
 mod decap;
+mod flood;
 mod flow;
 mod fragment;
 mod identity;
@@ -20,6 +21,7 @@ mod vip;
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
 pub use counters::{BackendCounters, ListenerCounters};
 pub use decap::{DECAP_OUTER, DECAP_SOURCES, DECAP_VIP, DecapCounters, DecapFrom};
+pub use flood::Flood;
 pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, Reply, TcpState};
 pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};

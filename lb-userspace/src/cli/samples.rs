@@ -126,6 +126,7 @@ pub(super) fn sample_config() -> config::Config {
             flow_timeouts: config::FlowTimeouts::default(),
         },
         limits: config::Limits::default(),
+        flood: config::Flood::default(),
         pools: vec![
             config::Pool {
                 name: "web".to_owned(),

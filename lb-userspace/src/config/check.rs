@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Agent, Config, Forward, Limits, Prefix,
+    Agent, Config, Flood, Forward, Limits, Prefix,
     address::family,
     agent::{MAX_SLOTS, next_prime},
     error::{Read, Report},
@@ -29,13 +29,14 @@ const SLOTS_PER_BACKEND: u32 = 10;
 pub(super) struct Draft {
     pub(super) agent: Read<Agent>,
     pub(super) limits: Read<Limits>,
+    pub(super) flood: Read<Flood>,
     pub(super) pools: Vec<Read<PoolDraft>>,
     pub(super) listeners: Vec<Read<ListenerDraft>>,
 }
 
 /// Checks the rules between values; the result is only good if `report` stays empty.
 pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
-    let Draft { agent, limits, pools, listeners } = draft;
+    let Draft { agent, limits, flood, pools, listeners } = draft;
     names(&pools, &listeners, report);
     for pool in pools.iter().flatten() {
         pool_by_itself(pool, report);
@@ -65,7 +66,13 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
     let listeners = listeners.into_iter().zip(chosen);
     let listeners: Read<_> = listeners.map(|(listener, chosen)| listener?.build(chosen?)).collect();
     let pools: Read<_> = pools.into_iter().map(|pool| pool?.build()).collect();
-    Ok(Config { agent: agent?, limits: limits?, pools: pools?, listeners: listeners? })
+    Ok(Config {
+        agent: agent?,
+        limits: limits?,
+        flood: flood?,
+        pools: pools?,
+        listeners: listeners?,
+    })
 }
 
 /// Refuses each thing that has the key of one before it.

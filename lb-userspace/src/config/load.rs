@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::{
     Config, ConfigErrors, agent, check,
     error::{Lines, Read, Report},
-    listener, pool,
+    flood, listener, pool,
     raw::Table,
 };
 
@@ -76,6 +76,7 @@ fn draft<'a>(report: &'a Report<'a>, document: &'a DeTable<'a>) -> check::Draft 
     Table::root(report, document).scan(&[], |root| check::Draft {
         agent: agent::agent(root),
         limits: agent::limits(root),
+        flood: flood::flood(root),
         pools: all(root, "pool", "at least one [[pool]]", pool::pool),
         listeners: all(root, "listener", "at least one [[listener]]", listener::listener),
     })

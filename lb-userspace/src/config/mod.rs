@@ -7,6 +7,7 @@ mod address;
 mod agent;
 mod check;
 mod error;
+mod flood;
 mod group;
 mod listener;
 mod load;
@@ -35,6 +36,8 @@ pub struct Config {
     pub agent: Agent,
     /// Sizes of the instance, fixed while it is attached.
     pub limits: Limits,
+    /// How many new flows are made.
+    pub flood: Flood,
     /// Pools, in the order of the file, names unique.
     pub pools: Vec<Pool>,
     /// Listeners, in the order of the file, names and addresses unique.
@@ -104,6 +107,20 @@ pub struct Limits {
     pub pools: u32,
     /// Slots of each pool's Maglev table. Default 65,537; a prime from 251 to 5,000,011.
     pub maglev_slots: u32,
+}
+
+/// `[flood]`: how many new flows are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flood {
+    /// Of all clients without a pin, and as many of all with one. Default 100,000; 1 to
+    /// 10,000,000.
+    pub flows_per_second: u32,
+    /// Of each network without pins, and of each client with one. Default 5,000; 1 to 10,000,000.
+    pub network_flows_per_second: u32,
+    /// Bits of an IPv4 address that make its network. Default 24; 1 to 32.
+    pub network_v4: u8,
+    /// Bits of an IPv6 address that make its network. Default 56; 1 to 128.
+    pub network_v6: u8,
 }
 
 /// `[[pool]]`.

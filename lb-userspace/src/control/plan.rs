@@ -8,7 +8,8 @@ use lb_common::{
     address::Address,
     flow::IdleTimes,
     layout::{
-        Backend, BackendState, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Vip, VipKey,
+        Backend, BackendState, Flood, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Vip,
+        VipKey,
     },
     pin::{refresh_step_ns, refresh_ticks},
 };
@@ -54,6 +55,8 @@ pub struct Wanted {
     pub next_scope: u32,
     /// Idle times.
     pub idle: IdleTimes,
+    /// Rates of new flows.
+    pub flood: Flood,
     /// All names.
     pub identities: BTreeMap<IdentityKey, String>,
     /// All VIPs.
@@ -100,6 +103,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
         wanted: Wanted {
             next_scope: inputs.there.meta.next_scope.max(1),
             idle: inputs.model.idle,
+            flood: inputs.model.flood,
             identities: BTreeMap::new(),
             vips: BTreeMap::new(),
             own: BTreeMap::new(),

@@ -116,6 +116,11 @@ impl<M: LbMaps> Run<'_, M> {
             self.there.idle = Some(self.wanted.idle);
             self.done.writes += 1;
         }
+        if self.there.flood != Some(self.wanted.flood) {
+            self.maps.set_flood(&self.wanted.flood).map_err(at(|| "rates of new flows".into()))?;
+            self.there.flood = Some(self.wanted.flood);
+            self.done.writes += 1;
+        }
         let meta = Meta { next_scope: self.wanted.next_scope, ..self.there.meta };
         if meta != self.there.meta {
             self.maps.set_meta(&meta).map_err(at(|| "scope numbers".into()))?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lb_common::{
     address::Address,
     flow::IdleTimes,
-    layout::{Backend, IdentityKey, Kind, Meta, Own, Pool, Vip, VipKey},
+    layout::{Backend, Flood, IdentityKey, Kind, Meta, Own, Pool, Vip, VipKey},
 };
 
 use super::plan::Weighed;
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub meta: Meta,
     /// What stands in `SETTINGS`; `None`: not written by this agent yet.
     pub idle: Option<IdleTimes>,
+    /// What stands in `FLOOD`; `None`: not written by this agent yet.
+    pub flood: Option<Flood>,
     /// `IDENTITIES`. A name that is no text stands as an empty one, which nothing has.
     pub identities: BTreeMap<IdentityKey, String>,
     /// `VIPS`.
@@ -58,6 +60,7 @@ impl Snapshot {
         Ok(Self {
             meta: maps.meta()?,
             idle: None,
+            flood: None,
             identities,
             vips: maps.vips()?.into_iter().collect(),
             own: maps.own()?.into_iter().collect(),

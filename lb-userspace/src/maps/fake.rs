@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, BackendRef, BackendState, Flow, FlowKey, IdentityKey,
+        Backend, BackendCounters, BackendRef, BackendState, Flood, Flow, FlowKey, IdentityKey,
         ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
         ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
@@ -32,6 +32,8 @@ pub struct FakeMaps {
     pub meta: Option<Meta>,
     /// `SETTINGS`.
     pub settings: Option<Settings>,
+    /// `FLOOD`.
+    pub flood: Option<Flood>,
     /// `RECLAIM`.
     pub reclaim: Reclaim,
     /// `IDENTITIES`.
@@ -169,6 +171,12 @@ impl LbMaps for FakeMaps {
     fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError> {
         self.change("SETTINGS", "set_settings".to_owned())?;
         self.settings = Some(*settings);
+        Ok(())
+    }
+
+    fn set_flood(&mut self, flood: &Flood) -> Result<(), MapError> {
+        self.change("FLOOD", "set_flood".to_owned())?;
+        self.flood = Some(*flood);
         Ok(())
     }
 

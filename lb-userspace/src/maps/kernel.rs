@@ -16,13 +16,13 @@ use lb_common::{
     fingerprint,
     hash::Seed,
     layout::{
-        Backend, BackendCounters, Flow, FlowLine, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
-        VipLine, VipRow,
+        Backend, BackendCounters, Flood, Flow, FlowLine, IdentityKey, ListenerCounters, Lives,
+        Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules,
+        Vip, VipKey, VipLine, VipRow,
     },
     lines,
     maps::{
-        BACKEND_STATS, BACKENDS, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
+        BACKEND_STATS, BACKENDS, FLOOD, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
         RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES, SWEEP_SCOPES,
         TABLES, VIP_INDEX, VIPS,
     },
@@ -53,6 +53,7 @@ pub struct KernelMaps {
     flows: Large<u32, FlowLine>,
     ticks: Ticks,
     settings: Array<MapData, Settings>,
+    flood: Array<MapData, Flood>,
     reclaim: Array<MapData, Reclaim>,
     meta: Array<MapData, Meta>,
     identities: Large<IdentityKey, Name>,
@@ -83,7 +84,7 @@ impl KernelMaps {
 
     /// The same to look only, and not at flows' times.
     pub fn look(directory: &Path, seed: Seed) -> Result<Self, MapError> {
-        Ok(Self::restore(directory, seed, Ticks::new(0, 0))?.0)
+        Ok(Self::restore(directory, seed, Ticks::new(0, ticks::now_ns()))?.0)
     }
 
     /// Their pins are in another directory now.
@@ -125,6 +126,7 @@ impl KernelMaps {
             flows: Large::open(directory, FLOWS)?,
             ticks,
             settings: open(directory, SETTINGS, Map::Array)?,
+            flood: open(directory, FLOOD, Map::Array)?,
             reclaim: open(directory, RECLAIM, Map::Array)?,
             meta: open(directory, META, Map::Array)?,
             identities: Large::open(directory, IDENTITIES)?,
@@ -174,6 +176,10 @@ impl LbMaps for KernelMaps {
 
     fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError> {
         set_row(&mut self.settings, SETTINGS, 0, settings)
+    }
+
+    fn set_flood(&mut self, flood: &Flood) -> Result<(), MapError> {
+        set_row(&mut self.flood, FLOOD, 0, flood)
     }
 
     fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError> {

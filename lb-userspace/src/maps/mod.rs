@@ -14,8 +14,8 @@ pub(crate) mod walk;
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flow, IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin,
-        PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Backend, BackendCounters, Flood, Flow, IdentityKey, ListenerCounters, Lives, Meta, Name,
+        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::Verdict,
 };
@@ -65,6 +65,8 @@ pub trait LbMaps {
     fn set_meta(&mut self, meta: &Meta) -> Result<(), MapError>;
     /// Writes the idle times.
     fn set_settings(&mut self, settings: &Settings) -> Result<(), MapError>;
+    /// Writes the rates of new flows.
+    fn set_flood(&mut self, flood: &Flood) -> Result<(), MapError>;
 
     /// All names and their numbers.
     fn identities(&self) -> Result<Vec<(IdentityKey, Name)>, MapError>;

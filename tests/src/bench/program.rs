@@ -9,8 +9,9 @@ use aya::{
 use lb_common::{
     event::{Event, EventKind},
     features::Features,
-    layout::{FlowKey, Pin, PinKey, Reply},
+    layout::{Flood, FlowKey, Pin, PinKey, Reply},
     maps,
+    rate::Rate,
 };
 use lb_userspace::{
     config::Limits,
@@ -123,6 +124,10 @@ impl Bench {
         let mut maps = program.maps().expect("maps opened");
         maps.set_meta(&limits::meta(&limits)).expect("meta written");
         maps.set_settings(&SETTINGS).expect("settings written");
+        // Whatever the clock does: tests set it back.
+        let unlimited = Rate { every_ns: 0, room_ns: u64::MAX };
+        let (all, network) = (unlimited, unlimited);
+        maps.set_flood(&Flood { all, network, ..Flood::default() }).expect("rates written");
         let rows = limits.listeners as usize + 1;
         let mut bench = Self {
             maps,

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     address::Address,
+    flood::per_second,
     flow::{IdleTimes, settings},
     hash::Seed,
     layout::{
-        Backend, BackendState, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh, Running,
-        Scheduler, Settings, Vip, VipKey,
+        Backend, BackendState, Flood, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh,
+        Running, Scheduler, Settings, Vip, VipKey,
     },
     pin::{refresh_step_ns, refresh_ticks},
     ticks::TEST_NS,
@@ -97,6 +98,17 @@ impl Bench {
         let row = self.pools.get_mut(&pool).expect("a pool");
         row.scheduler = scheduler.code();
         self.maps.set_pool(pool, row).expect("pool written");
+    }
+
+    /// Holds new flows to so many a second: of all, and of a network, which is a /24 or a /56.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be written.
+    pub fn flood(&mut self, all: u32, network: u32) {
+        let (all, network) = (per_second(all), per_second(network));
+        let rules = Flood { all, network, mask_v4: Address::mask(120), mask_v6: Address::mask(56) };
+        self.maps.set_flood(&rules).expect("rates written");
     }
 
     /// How many flows run on a backend, and its weight, as the agent would say it.

@@ -184,7 +184,7 @@ fn told_often_enough() {
                 _ => panic!("{outcome}"),
             }
         };
-        let burst = usize::try_from(TOO_BIG_RATE.burst).expect("a few");
+        let burst = usize::try_from(TOO_BIG_RATE.room_ns / TOO_BIG_RATE.every_ns).expect("a few");
         let first: Vec<bool> = (0..burst + 3).map(|_| told(&mut scene, 7)).collect();
         assert_eq!(first.iter().filter(|told| **told).count(), burst);
         assert!(first[..burst].iter().all(|told| *told));

@@ -67,9 +67,12 @@ fn ended(kernel: &Kernel, status: i32) -> anyhow::Result<()> {
 /// A shell's command that runs the tests of a layer, all of them whatever fails.
 fn tests(workspace: &Workspace, layer: Layer, only: Option<&str>) -> anyhow::Result<String> {
     let mut cargo = test::prepare(workspace, layer)?;
-    let binary = cargo.get_envs().find_map(|(name, value)| {
-        value.filter(|_| name == "HOLDFAST_BIN").map(|path| path.to_string_lossy().into_owned())
-    });
+    let built: Vec<String> = cargo
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?, value?.to_string_lossy())))
+        .filter(|(name, _)| name.starts_with("HOLDFAST_"))
+        .map(|(name, path)| format!("export {name}={}", quoted([path.as_ref()])))
+        .collect();
     cargo.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo test")?;
     if !output.status.success() {
@@ -79,8 +82,7 @@ fn tests(workspace: &Workspace, layer: Layer, only: Option<&str>) -> anyhow::Res
     if programs.is_empty() {
         bail!("cargo test built no tests");
     }
-    let mut lines: Vec<String> =
-        binary.iter().map(|path| format!("export HOLDFAST_BIN={}", quoted([path]))).collect();
+    let mut lines = built;
     lines.push("failed=0".to_owned());
     for program in &programs {
         let all = [program.as_str()].into_iter().chain(test::arguments(layer, only));

@@ -150,6 +150,8 @@ pub(crate) fn prepare(workspace: &Workspace, layer: Layer) -> anyhow::Result<Com
         setup::ensure(&[Need::Traffic])?;
         // What is tested on real traffic is what people run.
         cargo.env("HOLDFAST_BIN", build::run(workspace)?);
+        let generator = build_ebpf::build(workspace, build_ebpf::BENCH)?;
+        cargo.env("HOLDFAST_BENCH_OBJECT", generator);
     }
     Ok(cargo)
 }

@@ -4,8 +4,9 @@ use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{BASE, EXAMPLE, accepted, parsed};
 use crate::config::{
-    Agent, Backend, Config, FlowTimeouts, Forward, Health, Limits, Listener, OnDown, Persistence,
-    Pool, Prefix, Probe, Protocol, Refresh, Scheduler, Tunnel, TunnelKind, XdpMode, load,
+    Agent, Backend, Config, Flood, FlowTimeouts, Forward, Health, Limits, Listener, OnDown,
+    Persistence, Pool, Prefix, Probe, Protocol, Refresh, Scheduler, Tunnel, TunnelKind, XdpMode,
+    load,
 };
 
 fn defaults() -> Config {
@@ -34,6 +35,12 @@ fn defaults() -> Config {
             backends: 4096,
             pools: 64,
             maglev_slots: 65_537,
+        },
+        flood: Flood {
+            flows_per_second: 100_000,
+            network_flows_per_second: 5_000,
+            network_v4: 24,
+            network_v6: 56,
         },
         pools: vec![Pool {
             name: "web".to_owned(),
@@ -68,12 +75,12 @@ fn the_base_has_all_defaults() {
 /// The example shows the defaults: its values must be what leaving them away gives.
 #[test]
 fn the_example() {
-    let Config { agent, limits, pools, listeners } = match parsed(EXAMPLE) {
+    let Config { agent, limits, flood, pools, listeners } = match parsed(EXAMPLE) {
         Ok(config) => config,
         Err(errors) => panic!("{errors}"),
     };
     let default = defaults();
-    assert_eq!((agent, limits), (default.agent, default.limits));
+    assert_eq!((agent, limits, flood), (default.agent, default.limits, default.flood));
 
     let [web, dns, far] = &pools[..] else { panic!("three pools, not {pools:?}") };
     let plain = &default.pools[0];

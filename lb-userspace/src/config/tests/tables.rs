@@ -125,7 +125,7 @@ fn unknown_keys() {
             "[agent]",
             "[agnet]\n[agent]",
             "1:2: agnet: unknown key; the nearest known one is \"agent\"; allowed: agent, \
-             limits, pool, listener",
+             limits, flood, pool, listener",
         ),
         (
             "[agent]",

@@ -71,6 +71,27 @@ fn agent() {
             "4:18: agent.flow_timeouts.tcp_transitory = \"4\": not a time: time unit needed, \
              for example 4sec or 4ms; allowed: 1s to 7days",
         ),
+        (
+            "[[pool]]",
+            "[flood]\nflows_per_second = 0\n[[pool]]",
+            "4:20: flood.flows_per_second = 0: out of range; allowed: 1 to 10000000",
+        ),
+        (
+            "[[pool]]",
+            "[flood]\nnetwork_flows_per_second = 10_000_001\n[[pool]]",
+            "4:28: flood.network_flows_per_second = 10_000_001: out of range; allowed: 1 to \
+             10000000",
+        ),
+        (
+            "[[pool]]",
+            "[flood]\nnetwork_v4 = 33\n[[pool]]",
+            "4:14: flood.network_v4 = 33: out of range; allowed: 1 to 32",
+        ),
+        (
+            "[[pool]]",
+            "[flood]\nnetwork_v6 = \"56\"\n[[pool]]",
+            "4:14: flood.network_v6 = \"56\": expected an integer from 1 to 128, found a string",
+        ),
     ]);
 }
 

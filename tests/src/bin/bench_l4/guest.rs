@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use ::tests::generator::Driver;
 use anyhow::Context as _;
 
 use crate::{
-    driver::Driver,
     scene::Mode,
     veth::{self, Amount, Way},
 };

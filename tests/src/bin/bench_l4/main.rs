@@ -5,16 +5,12 @@
 //! harness's.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
-#[path = "../../../bench-ebpf/src/draw.rs"]
-mod draw;
-mod driver;
 mod guest;
 mod measure;
 mod report;
 mod rows;
 mod scene;
 mod stats;
-mod traffic;
 mod veth;
 
 use std::{

@@ -11,12 +11,9 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
-    driver::{Driver, Subject},
-    scene::Scene,
-    stats::Round,
-    traffic::Traffic,
-};
+use tests::generator::{Driver, Subject, Traffic};
+
+use crate::{scene::Scene, stats::Round};
 
 /// Flows and pins are refreshed once a second at most: packets that follow within this time of a
 /// flow's last refresh do without.
@@ -68,7 +65,7 @@ impl<'a> UnderWay<'a> {
         driver.measure(&scene.program());
         driver.check(&traffic);
         let all = traffic.clone().in_order();
-        let flows = traffic.draw.flows;
+        let flows = traffic.count();
         let _ns = driver.run(Subject::Holdfast, &opening.clone().in_order(), flows);
         let start = Instant::now();
         loop {
@@ -90,11 +87,11 @@ impl<'a> UnderWay<'a> {
     /// Puts the flows into the table that is looked up.
     pub(crate) fn fill_table(&mut self) {
         let all = self.traffic.clone().in_order();
-        let _ns = self.driver.run(Subject::Insert, &all, self.traffic.draw.flows);
+        let _ns = self.driver.run(Subject::Insert, &all, self.traffic.count());
         let _none_yet = self.driver.missed();
-        let _ns = self.driver.run(Subject::LookUp, &all, self.traffic.draw.flows);
+        let _ns = self.driver.run(Subject::LookUp, &all, self.traffic.count());
         let missed = self.driver.missed();
-        assert!(missed <= u64::from(self.traffic.draw.flows / 1000), "{missed} were not found");
+        assert!(missed <= u64::from(self.traffic.count() / 1000), "{missed} were not found");
     }
 
     /// Rounds of packets that refresh nothing, against look-ups; and what must be known of them.
@@ -132,7 +129,7 @@ impl<'a> UnderWay<'a> {
     /// Rounds in which every packet refreshes its flow and its client's pin.
     pub(crate) fn refresh_rounds(&mut self, plan: Plan) -> Vec<Round> {
         let all = self.traffic.clone().shuffled();
-        let flows = self.traffic.draw.flows;
+        let flows = self.traffic.count();
         (0..plan.rounds)
             .map(|_| {
                 let empty = self.steady(Subject::Empty, plan.packets);
@@ -158,9 +155,9 @@ impl<'a> UnderWay<'a> {
         thread::sleep(STALE.saturating_sub(self.last.elapsed()));
         self.refreshed = Instant::now();
         let all = self.traffic.clone().in_order();
-        let _ns = self.driver.run(Subject::Holdfast, &all, self.traffic.draw.flows);
+        let _ns = self.driver.run(Subject::Holdfast, &all, self.traffic.count());
         self.slowest = self.slowest.max(self.refreshed.elapsed());
-        self.traffic.draw.flows.into()
+        self.traffic.count().into()
     }
 }
 
@@ -182,9 +179,9 @@ pub(crate) fn new_flows(
     };
     let filling = fresh(full + full / 4);
     for subject in [Subject::Holdfast, Subject::Insert] {
-        let _ns = driver.run(subject, &filling, filling.draw.flows);
+        let _ns = driver.run(subject, &filling, filling.count());
     }
-    let _pinned = driver.run(Subject::Holdfast, &filling, filling.draw.flows);
+    let _pinned = driver.run(Subject::Holdfast, &filling, filling.count());
     let (flows, pins) = (scene.counted(Event::FlowMade), scene.counted(Event::PinMade));
     let mut sent = 0_u64;
     let rounds = (0..plan.rounds)

@@ -3,17 +3,16 @@
 use std::path::Path;
 
 use tests::{
+    generator::{Driver, Traffic},
     mount::Mount,
     packet::{ACK, CLIENT_MAC, SYN},
 };
 
 use crate::{
-    driver::Driver,
     guest::Counted,
     measure::{self, Plan, UnderWay},
     scene::{FLOW_TABLE, Mode, Scene, Site},
     stats::{Round, Spread, Target},
-    traffic::Traffic,
     veth::{self, Measured, Way},
 };
 

@@ -13,17 +13,14 @@ use aya::programs::{Xdp, XdpMode};
 use lb_userspace::config;
 use tests::{
     cleanup::{self, Stem},
+    generator::{Driver, Traffic},
     mount::Mount,
     netns::Namespace,
     packet::{ACK, BALANCER_MAC, CLIENT_MAC, SYN},
     topology,
 };
 
-use crate::{
-    driver::Driver,
-    scene::{Mode, Scene, Site},
-    traffic::Traffic,
-};
+use crate::scene::{Mode, Scene, Site};
 
 /// Flows of a client, as a power of two.
 const PER_CLIENT: u32 = 4;
@@ -179,7 +176,7 @@ impl Wire {
 
     /// Every flow's first packets: what is to know them does afterwards.
     fn warm(&self, driver: &mut Driver, traffic: &Traffic) {
-        let flows = traffic.draw.flows;
+        let flows = traffic.count();
         if matches!(self.way, Way::Holdfast(_) | Way::Ipvs(_)) {
             let opening = Traffic::tcp(Site::of(Mode::Dsr).vip(), SYN).flows(flows, PER_CLIENT);
             let _opened = self.send(driver, &opening.in_order(), flows);

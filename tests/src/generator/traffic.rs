@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ::tests::packet::{Frame, Transport};
-
-use crate::draw::{Draw, LONG, SHORT, WORDS};
+use super::draw::{Draw, LONG, SHORT, WORDS};
+use crate::packet::{Frame, Transport};
 
 /// The first client's address: 100.64.0.0/10 (RFC 6598) holds four million.
 const CLIENTS_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
@@ -14,24 +13,26 @@ const PORT: u16 = 20_000;
 
 /// Flows, and how they are drawn.
 #[derive(Clone, Debug)]
-pub(crate) struct Traffic {
-    pub(crate) draw: Draw,
+pub struct Traffic {
+    pub(super) draw: Draw,
 }
 
 impl Traffic {
     /// TCP segments with these flags.
-    pub(crate) fn tcp(to: SocketAddr, flags: u8) -> Self {
+    #[must_use]
+    pub fn tcp(to: SocketAddr, flags: u8) -> Self {
         Self::of(Frame::tcp(client(to), to, flags))
     }
 
     /// UDP datagrams.
-    pub(crate) fn udp(to: SocketAddr) -> Self {
+    #[must_use]
+    pub fn udp(to: SocketAddr) -> Self {
         Self::of(Frame::udp(client(to), to))
     }
 
     /// Of so many flows, `2^per_client` of each client, at random.
     #[must_use]
-    pub(crate) fn flows(mut self, flows: u32, per_client: u32) -> Self {
+    pub fn flows(mut self, flows: u32, per_client: u32) -> Self {
         self.draw.flows = flows;
         self.draw.client_shift = per_client;
         self
@@ -39,15 +40,19 @@ impl Traffic {
 
     /// The same flows, one after another.
     #[must_use]
-    pub(crate) fn in_order(mut self) -> Self {
+    pub fn in_order(mut self) -> Self {
         self.draw.step = 1;
         self
     }
 
     /// Each of the same flows, as if shuffled: what lies together in memory, since it was made
     /// one after another, is not met so.
+    ///
+    /// # Panics
+    ///
+    /// Never: the last step has no common divisor.
     #[must_use]
-    pub(crate) fn shuffled(mut self) -> Self {
+    pub fn shuffled(mut self) -> Self {
         let flows = self.draw.flows;
         // From the golden section on, the first step that comes by all of them.
         let steps = (flows.saturating_mul(5) / 8).max(1)..;
@@ -58,14 +63,25 @@ impl Traffic {
 
     /// One after another, from that number on: flows that have not been seen.
     #[must_use]
-    pub(crate) fn from(mut self, first: u32, flows: u32) -> Self {
+    pub fn from(mut self, first: u32, flows: u32) -> Self {
         self.draw.first = first;
         self.draw.flows = flows;
         self.in_order()
     }
 
-    /// The frame of flow 0.
-    fn of(frame: Frame) -> Self {
+    /// How many flows there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.draw.flows
+    }
+
+    /// Flows of which that frame is the first one's, without its payload.
+    ///
+    /// # Panics
+    ///
+    /// When it is longer than the drivers write.
+    #[must_use]
+    pub fn of(frame: Frame) -> Self {
         let (v6, l4) = (frame.v6(), frame.l4());
         let (bytes, address_at) = if v6 { (LONG, 34) } else { (SHORT, 26) };
         let (header, l4_sum_at) = match frame.transport {
@@ -89,7 +105,7 @@ impl Traffic {
             step: 0,
             client_shift: 0,
             address: u32::from_be_bytes(address.try_into().expect("four bytes")),
-            port: PORT.into(),
+            port: frame.source.port().into(),
             ip_sum: if v6 { 0 } else { word(24).into() },
             l4_sum: word(l4_sum_at).into(),
             address_at: at(address_at),
@@ -102,19 +118,25 @@ impl Traffic {
     }
 
     /// The packet of flow 0.
-    pub(crate) fn packet(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn packet(&self) -> Vec<u8> {
         let bytes = self.draw.packet.iter().flat_map(|word| word.to_ne_bytes());
         bytes.take(self.draw.bytes as usize).collect()
     }
 
     /// Who sends the packets of that flow.
-    pub(crate) fn source(&self, number: u32) -> SocketAddr {
+    ///
+    /// # Panics
+    ///
+    /// Never: ports were checked.
+    #[must_use]
+    pub fn source(&self, number: u32) -> SocketAddr {
         let client = number >> self.draw.client_shift;
         let port = self.draw.port + (number & ((1 << self.draw.client_shift) - 1));
         let address: IpAddr = if self.draw.ip_sum_at == 0 {
             Ipv6Addr::from(u128::from(CLIENTS_V6) + u128::from(client)).into()
         } else {
-            Ipv4Addr::from(u32::from(CLIENTS_V4) + client).into()
+            Ipv4Addr::from(self.draw.address + client).into()
         };
         SocketAddr::new(address, u16::try_from(port).expect("a port"))
     }

@@ -1,4 +1,9 @@
-//! Runs the drivers: so many packets of some traffic through one program, and how long that takes.
+//! Packets by the million, for the benchmark and for floods: programs that write each anew, and call
+//! what is measured or send it out by an interface.
+
+#[path = "../../bench-ebpf/src/draw.rs"]
+mod draw;
+mod traffic;
 
 use std::{path::Path, time::Duration};
 
@@ -8,16 +13,18 @@ use aya::{
     programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use nix::time::{ClockId, clock_gettime};
-use tests::packet;
 
-use crate::{draw::Draw, traffic::Traffic};
+use crate::packet;
+
+use draw::Draw;
+pub use traffic::Traffic;
 
 // SAFETY: integers without padding.
 unsafe impl Pod for Draw {}
 
 /// What a driver calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Subject {
+pub enum Subject {
     /// `XDP_TX`, at once.
     Empty,
     /// One look-up of the five-tuple in an LRU hash map with keys of 40 bytes.
@@ -40,8 +47,9 @@ impl Subject {
 }
 
 /// The programs and their maps.
-pub(crate) struct Driver {
-    pub(crate) ebpf: Ebpf,
+pub struct Driver {
+    /// All of them.
+    pub ebpf: Ebpf,
     draw: Array<MapData, Draw>,
     next: Array<MapData, u64>,
     missed: Array<MapData, u64>,
@@ -53,7 +61,12 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Loads them, with a table of so many entries.
-    pub(crate) fn load(object: &Path, entries: u32) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// When it cannot.
+    #[must_use]
+    pub fn load(object: &Path, entries: u32) -> Self {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TABLE", entries)
             .load_file(object)
@@ -81,12 +94,20 @@ impl Driver {
     }
 
     /// Puts the program in the place that is measured.
-    pub(crate) fn measure(&mut self, program: &ProgramFd) {
+    ///
+    /// # Panics
+    ///
+    /// When it cannot.
+    pub fn measure(&mut self, program: &ProgramFd) {
         self.measured.set(3, program, 0).expect("the program in its place");
     }
 
     /// Runs so many packets; nanoseconds of this thread's time each.
-    pub(crate) fn run(&mut self, subject: Subject, traffic: &Traffic, packets: u32) -> f64 {
+    ///
+    /// # Panics
+    ///
+    /// When it cannot.
+    pub fn run(&mut self, subject: Subject, traffic: &Traffic, packets: u32) -> f64 {
         self.aim(traffic);
         let packet = traffic.packet();
         let program = program(&self.ebpf, subject.driver());
@@ -106,7 +127,11 @@ impl Driver {
     /// Sends so many packets out by that interface of this thread's network namespace; how long
     /// each took, with what the kernel did for it at once: without the making of buffers, and
     /// without what other threads took.
-    pub(crate) fn send(&mut self, traffic: &Traffic, packets: u32, interface: u32) -> Duration {
+    ///
+    /// # Panics
+    ///
+    /// When it cannot.
+    pub fn send(&mut self, traffic: &Traffic, packets: u32, interface: u32) -> Duration {
         self.aim(traffic);
         let packet = traffic.packet();
         // `struct xdp_md`: where the packet begins and ends; where it came in.
@@ -126,19 +151,32 @@ impl Driver {
     }
 
     /// Five-tuples that were not found since the last call.
-    pub(crate) fn missed(&mut self) -> u64 {
+    ///
+    /// # Panics
+    ///
+    /// When the count cannot be read.
+    pub fn missed(&mut self) -> u64 {
         let missed = self.missed.get(&0, 0).expect("a count");
         self.missed.set(0, 0, 0).expect("a count");
         missed
     }
 
     /// Packets that came to the end of a wire, so far.
-    pub(crate) fn arrived(&self) -> u64 {
+    ///
+    /// # Panics
+    ///
+    /// When the count cannot be read.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
         self.arrived.get(&0, 0).expect("counts").iter().sum()
     }
 
     /// Is what the drivers write what the traffic says?
-    pub(crate) fn check(&mut self, traffic: &Traffic) {
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub fn check(&mut self, traffic: &Traffic) {
         for number in [0, traffic.draw.flows / 2, traffic.draw.flows - 1] {
             let one = traffic.clone().from(traffic.draw.first + number, 1);
             self.aim(&one);
