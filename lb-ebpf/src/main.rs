@@ -132,7 +132,7 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
 
     let placed_work = work().ok_or(Event::DropInternal)?;
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
-    rewrite::rewrite(ctx, placed_work)?;
+    rewrite::rewrite(ctx)?;
     if features::have(Features::TUNNEL) && placed_work.tunnel != 0 {
         encap::wrap(ctx)?;
     } else {

@@ -80,6 +80,7 @@ impl<'a> UnderWay<'a> {
             }
             assert!(start.elapsed() < PATIENCE, "flows are not known after {PATIENCE:?}");
         }
+        assert_eq!(scene.counted(Event::FlowLimited), 0, "flows that are not known, by the rates");
         let now = Instant::now();
         Self { driver, scene, traffic, refreshed: now, last: now, slowest: Duration::ZERO }
     }
@@ -162,7 +163,8 @@ impl<'a> UnderWay<'a> {
 }
 
 /// Rounds of pairs of packets that begin a new flow of a new client, the first of which makes the
-/// flow's entry and the second its client's pin (P12), against an insert into a full table each. `traffic` is that of flows from the first on; more are drawn from there.
+/// flow's entry and the second its client's pin (P12), against an insert into a full table each. `traffic` is
+/// that of flows from the first on; more are drawn from there.
 pub(crate) fn new_flows(
     driver: &mut Driver,
     scene: &Scene,
@@ -201,8 +203,13 @@ pub(crate) fn new_flows(
             best
         })
         .collect();
-    assert_eq!(scene.counted(Event::FlowMade) - flows, sent, "flows made, one a pair");
-    assert_eq!(scene.counted(Event::PinMade) - pins, sent, "pins made, one a pair");
+    // Now and then the full table loses a flow between the packets of its pair, which then makes
+    // another flow and no pin.
+    let flows = scene.counted(Event::FlowMade) - flows;
+    let pins = scene.counted(Event::PinMade) - pins;
+    let lost = sent / 100;
+    assert!((sent..=sent + lost).contains(&flows), "{flows} flows made by {sent} pairs");
+    assert!((sent - lost..=sent).contains(&pins), "{pins} pins made by {sent} pairs");
     rounds
 }
 

@@ -61,11 +61,14 @@ impl Site {
         text.parse().expect("an address and a port")
     }
 
-    /// The limits are the defaults: a million flows, a million pins.
+    /// The limits are the defaults: a million flows, a million pins. The rates of new flows are the
+    /// highest: the benchmark is a flood.
     fn config(self) -> Config {
         let protocol = if self.udp { "udp" } else { "tcp" };
         let mut text = format!(
-            "[agent]\ninterfaces = [\"lo\"]\n[[listener]]\nname = \"web\"\n\
+            "[agent]\ninterfaces = [\"lo\"]\n\
+             [flood]\nflows_per_second = 10_000_000\nnetwork_flows_per_second = 10_000_000\n\
+             [[listener]]\nname = \"web\"\n\
              protocol = \"{protocol}\"\naddress = \"{}\"\npool = \"web\"\n\
              persistence = {{ mode = \"source-ip\", timeout = \"1h\" }}\n\
              [[pool]]\nname = \"web\"\nforward = \"{}\"\n",
