@@ -1,10 +1,61 @@
-//! Places of flows: which entry a flow is in, and which one a new flow may have.
+//! Places of flows: which lines a flow's entry can be in, which entry it is, and which one a new
+//! flow may have.
+//!
+//! A large table has [`REGIONS`] regions of as many lines each, of which 1, 2, 4, 8 or all are in
+//! use: few flows in little memory, so that caches hold it. The lowest bits of a flow's tag say
+//! which region it is in, its fingerprint which lines of that. So it can be told from an entry
+//! alone where it belongs once twice as many regions are in use: where it is, or as far on as
+//! there were lines before. What those bits tell apart, tags do no more: four of 48.
 
 use crate::{
+    fingerprint::Fingerprint,
     flow,
-    layout::{Flow, FlowEntry, Settings},
+    layout::{Flow, FlowEntry, FlowSpace, Settings},
     ticks,
 };
+
+/// Regions of a table that has some: a power of two.
+pub const REGIONS: u32 = 16;
+
+impl FlowSpace {
+    /// With twice as many regions, which flows are still to be moved to.
+    #[must_use]
+    pub const fn doubled(self) -> Self {
+        Self { mask: (self.mask << 1) | 1, before: self.mask }
+    }
+
+    /// When all flows are where they belong.
+    #[must_use]
+    pub const fn settled(self) -> Self {
+        Self { mask: self.mask, before: self.mask }
+    }
+
+    /// Regions in use.
+    #[must_use]
+    pub const fn regions(self) -> u32 {
+        self.mask.wrapping_add(1)
+    }
+}
+
+/// The two lines that the flow of a fingerprint can be in, where regions of `lines` lines are told
+/// apart by `mask`.
+#[inline(always)]
+#[must_use]
+pub const fn lines_of(print: &Fingerprint, lines: u32, mask: u32) -> [u32; 2] {
+    let first = (print.tag as u32 & mask).wrapping_mul(lines);
+    let [one, other] = print.lines(lines);
+    [first.wrapping_add(one), first.wrapping_add(other)]
+}
+
+/// The line that an entry in line `at` belongs to by `mask`, if it is not that one.
+#[inline(always)]
+#[must_use]
+pub const fn moves_to(at: u32, tag: u64, lines: u32, mask: u32) -> Option<u32> {
+    // A table without lines has no entry either.
+    let Some(within) = at.checked_rem(lines) else { return None };
+    let line = (tag as u32 & mask).wrapping_mul(lines).wrapping_add(within);
+    if line == at { None } else { Some(line) }
+}
 
 /// Entries that one CPU is about to write: nobody's, and not to be had.
 pub const BUSY: u64 = 0xffff;
@@ -59,7 +110,12 @@ pub const fn evicts(rank: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::TcpState;
+    use crate::{
+        address::Address,
+        fingerprint,
+        hash::Seed,
+        layout::{FlowKey, TcpState},
+    };
 
     #[test]
     fn who_goes_first() {
@@ -89,6 +145,45 @@ mod tests {
         .map(|entry| rank(entry, &settings, 10_000));
         assert!(ranks.is_sorted(), "{ranks:?}");
         assert_eq!(ranks.map(evicts).iter().filter(|evicts| **evicts).count(), 5);
+    }
+
+    #[test]
+    fn flows_belong_where_they_are_or_as_far_on_as_there_were_lines() {
+        const LINES: u32 = 100;
+        let keys = fingerprint::keys(Seed([5, 6]));
+        let mut moved = [0; 4];
+        for number in 0..4_000_u32 {
+            let key = FlowKey {
+                source: Address::from_v4(number.to_be_bytes()),
+                destination: Address::from_v4([203, 0, 113, 1]),
+                source_port_be: 7,
+                destination_port_be: 443_u16.to_be(),
+                protocol: 6,
+                pad: [0; 3],
+            };
+            let print = fingerprint::of_flow(&keys, &key);
+            let mut space = FlowSpace::default();
+            assert_eq!(lines_of(&print, LINES, space.mask), print.lines(LINES));
+            for moved in &mut moved {
+                let was = lines_of(&print, LINES, space.mask);
+                space = space.doubled();
+                let is = lines_of(&print, LINES, space.mask);
+                for (was, is) in was.into_iter().zip(is) {
+                    assert!(was < space.regions() / 2 * LINES && is < space.regions() * LINES);
+                    assert!(is == was || is == was + space.regions() / 2 * LINES);
+                    let to = moves_to(was, print.tag, LINES, space.mask);
+                    assert_eq!(to.unwrap_or(was), is);
+                    assert_eq!(moves_to(is, print.tag, LINES, space.mask), None);
+                }
+                *moved += u32::from(was != is);
+                space = space.settled();
+                assert_eq!(space.mask, space.before);
+            }
+            assert_eq!(space.regions(), REGIONS);
+        }
+        // Half of them, within 6 standard deviations.
+        assert!(moved.iter().all(|moved| (1_810..=2_190).contains(moved)), "{moved:?}");
+        assert_eq!(moves_to(5, 3, 0, 1), None);
     }
 
     #[test]

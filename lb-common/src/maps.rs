@@ -1,7 +1,7 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";
@@ -24,6 +24,8 @@ pub const BACKENDS: &str = "BACKENDS";
 pub const PINS: &str = "PINS";
 /// Array of [`crate::layout::FlowLine`].
 pub const FLOWS: &str = "FLOWS";
+/// [`crate::layout::FlowSpace`].
+pub const FLOW_SPACE: &str = "FLOW_SPACE";
 /// [`crate::layout::FlowKey`] to [`crate::layout::Reply`].
 pub const REPLIES: &str = "REPLIES";
 /// [`crate::layout::FragmentKey`] to [`crate::layout::Datagram`].
@@ -54,7 +56,7 @@ pub const JIFFIES: &str = "JIFFIES";
 pub const CLOCK: &str = "CLOCK";
 
 /// Every map of an instance that outlives the agent.
-pub const PERSISTENT: [&str; 22] = [
+pub const PERSISTENT: [&str; 23] = [
     VIPS,
     VIP_INDEX,
     OWN,
@@ -65,6 +67,7 @@ pub const PERSISTENT: [&str; 22] = [
     BACKENDS,
     PINS,
     FLOWS,
+    FLOW_SPACE,
     REPLIES,
     FRAGMENTS,
     SETTINGS,
@@ -87,7 +90,7 @@ pub const KEYS: &str = "KEYS";
 pub const FEATURES: &str = "FEATURES";
 /// Read-only global, `u32`: lines of [`VIP_INDEX`].
 pub const VIP_LINES: &str = "VIP_LINES";
-/// Read-only global, `u32`: lines of [`FLOWS`].
+/// Read-only global, `u32`: lines of a region of [`FLOWS`]; see [`crate::lines`].
 pub const FLOW_LINES: &str = "FLOW_LINES";
 /// Read-only global, `u32`: how many times a jiffy is doubled for a tick; see [`crate::ticks`].
 pub const TICK_SHIFT: &str = "TICK_SHIFT";
@@ -99,12 +102,17 @@ pub const TEST_CLOCK: &str = "TEST_CLOCK";
 pub const PROGRAM: &str = "holdfast";
 /// Reads the kernel's jiffies into [`JIFFIES`].
 pub const READ_JIFFIES: &str = "read_jiffies";
-/// The programs of the sweeper, each pinned under its name as an iterator of its map.
-pub const SWEEPERS: [(&str, &str); 2] = [(SWEEP_PINS, PINS), (SWEEP_REPLIES, REPLIES)];
+/// The programs that the agent walks maps with, each pinned under its name as an iterator of its
+/// map.
+pub const ITERATORS: [(&str, &str); 3] =
+    [(SWEEP_PINS, PINS), (SWEEP_REPLIES, REPLIES), (MOVE_FLOWS, FLOWS)];
 /// Sweeps [`PINS`].
 pub const SWEEP_PINS: &str = "sweep_pins";
 /// Sweeps [`REPLIES`].
 pub const SWEEP_REPLIES: &str = "sweep_replies";
+
+/// Moves flows within [`FLOWS`].
+pub const MOVE_FLOWS: &str = "move_flows";
 
 /// The program that takes packets out of tunnels.
 pub const DECAP: &str = "decap";

@@ -5,14 +5,14 @@ use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 use lb_common::{
     event::Event,
     fingerprint::{Destination, Fingerprint},
-    layout::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, Settings},
+    layout::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowSpace, Settings},
     lines::{self, BUSY},
 };
 
 use crate::{
     classify::key,
     count,
-    maps::{FLOW_LINES, FLOWS},
+    maps::{FLOW_LINES, FLOW_SPACE, FLOWS},
     work::work,
 };
 
@@ -38,8 +38,12 @@ pub(crate) fn find(flow: &FlowKey) -> bool {
     let print = Destination::new(flow.destination, flow.destination_port_be, flow.protocol, key)
         .with_source(flow.source, flow.source_port_be, key);
     found.tag = print.tag;
-    found.lines = print.lines(FLOW_LINES.load());
-    for number in found.lines {
+    let Some(space) = space() else { return false };
+    found.lines = lines::lines_of(&print, FLOW_LINES.load(), space.mask);
+    let [one, other] = found.lines;
+    let [one_before, other_before] = lines::lines_of(&print, FLOW_LINES.load(), space.before);
+    let places = if space.mask == space.before { 2 } else { 4 };
+    for number in [one, other, one_before, other_before].into_iter().take(places) {
         let Some(line) = FLOWS.get_ptr_mut(number) else { continue };
         for at in 0..FLOWS_IN_LINE {
             // SAFETY: a pointer from a map look-up is valid for the program's run.
@@ -64,7 +68,8 @@ pub(crate) fn find(flow: &FlowKey) -> bool {
 /// The entry of the flow with that fingerprint.
 #[inline(always)]
 pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
-    for number in print.lines(FLOW_LINES.load()) {
+    // Whoever has not been moved yet is found by `find`.
+    for number in lines::lines_of(&print, FLOW_LINES.load(), space()?.mask) {
         let line = FLOWS.get_ptr_mut(number)?;
         for at in 0..FLOWS_IN_LINE {
             // SAFETY: a pointer from a map look-up is valid for the program's run.
@@ -81,9 +86,22 @@ pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
     None
 }
 
+/// How much of `FLOWS` is in use.
+#[inline(always)]
+pub(crate) fn space() -> Option<FlowSpace> {
+    let space = FLOW_SPACE.get_ptr_mut(0)?;
+    // SAFETY: a map value that lives for the program's run; volatile, since the agent writes it.
+    unsafe {
+        Some(FlowSpace {
+            mask: read_volatile(addr_of_mut!((*space).mask)),
+            before: read_volatile(addr_of_mut!((*space).before)),
+        })
+    }
+}
+
 /// The owner first: see [`put`].
 #[inline(always)]
-fn read(entry: *mut FlowEntry) -> FlowEntry {
+pub(crate) fn read(entry: *mut FlowEntry) -> FlowEntry {
     // SAFETY: the entry is in a map value that lives for the program's run. Volatile, since other
     // CPUs write it; each word is read as one.
     unsafe {
@@ -156,7 +174,7 @@ fn offer(rank: u64) {
 /// Writes an entry over that of `old`. While it is being written it is nobody's, so no packet reads
 /// half of one flow and half of another. False: another CPU was faster.
 #[inline(always)]
-fn put(place: u32, old: u64, new: FlowEntry) -> bool {
+pub(crate) fn put(place: u32, old: u64, new: FlowEntry) -> bool {
     let Some(entry) = entry(place) else { return false };
     // SAFETY: aligned words of a map value that lives for the program's run; whoever has exchanged
     // the owner writes the entry alone.
@@ -171,7 +189,7 @@ fn put(place: u32, old: u64, new: FlowEntry) -> bool {
 }
 
 #[inline(always)]
-fn entry(place: u32) -> Option<*mut FlowEntry> {
+pub(crate) fn entry(place: u32) -> Option<*mut FlowEntry> {
     let line = FLOWS.get_ptr_mut(place / FLOWS_IN_LINE as u32)?;
     let at = place as usize % FLOWS_IN_LINE;
     // SAFETY: within the line's entries; the pointer is valid for the program's run.

@@ -11,9 +11,9 @@ use lb_common::{
     fingerprint, flood,
     fragment::DATAGRAMS,
     layout::{
-        Backend, BackendCounters, Datagram, Flood, FlowKey, FlowLine, FragmentKey, IdentityKey,
-        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
-        ScopeTimes, Settings, SweepRules, VipLine, VipRow,
+        Backend, BackendCounters, Datagram, Flood, FlowKey, FlowLine, FlowSpace, FragmentKey,
+        IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply,
+        Running, ScopeTimes, Settings, SweepRules, VipLine, VipRow,
     },
     tunnel::BUCKETS,
 };
@@ -40,6 +40,8 @@ pub(crate) static BACKENDS: Array<Backend> = Array::pinned(4096, 0);
 pub(crate) static PINS: LruHashMap<PinKey, Pin> = LruHashMap::pinned(1_000_000, 0);
 #[map]
 pub(crate) static FLOWS: Array<FlowLine> = Array::pinned(1, 0);
+#[map]
+pub(crate) static FLOW_SPACE: Array<FlowSpace> = Array::pinned(1, 0);
 #[map]
 pub(crate) static REPLIES: LruHashMap<FlowKey, Reply> = LruHashMap::pinned(1_000_000, 0);
 #[map]

@@ -12,7 +12,7 @@
 //! Rules that are not of the mark that packets see are of a sweep that was ended: under them
 //! nothing is done, whoever reads.
 
-use core::{ffi::c_void, ptr::read_volatile};
+use core::ptr::read_volatile;
 
 use aya_ebpf::{
     bindings::seq_file,
@@ -24,8 +24,9 @@ use lb_common::{
     sweep::{self, Verdict},
 };
 
-use crate::maps::{
-    DEAD_PINS, DEAD_REPLIES, PINS, RECLAIM, REPLIES, SWEEP, SWEEP_LIVES, SWEEP_SCOPES,
+use crate::{
+    iterator::Context,
+    maps::{DEAD_PINS, DEAD_REPLIES, PINS, RECLAIM, REPLIES, SWEEP, SWEEP_LIVES, SWEEP_SCOPES},
 };
 
 /// Keys that wait; a power of two, and more than a bucket holds: it has one entry on average.
@@ -35,21 +36,6 @@ const WAIT: usize = 16;
 pub(crate) struct Deferred<K> {
     next: usize,
     keys: [K; WAIT],
-}
-
-/// `struct bpf_iter_meta` in `kernel/bpf/bpf_iter.c`, as far as it is used.
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
-}
-
-/// `struct bpf_iter__bpf_map_elem` in `kernel/bpf/map_iter.c`.
-#[repr(C)]
-struct Context<K, V> {
-    meta: *const Meta,
-    map: *const c_void,
-    key: *const K,
-    value: *const V,
 }
 
 #[unsafe(no_mangle)]

@@ -12,7 +12,7 @@ use lb_common::{
         IdentityKey, ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool,
         Reply, Running, ScopeTimes, VipLine, VipRow,
     },
-    maps, select,
+    lines, maps, select,
 };
 
 use crate::config::Limits;
@@ -108,7 +108,15 @@ pub fn vip_lines(limits: &Limits) -> u32 {
 #[must_use]
 pub fn flow_lines(limits: &Limits) -> u32 {
     let entries = limits.flows.saturating_mul(2);
-    entries.div_ceil(u32::try_from(FLOWS_IN_LINE).unwrap_or(u32::MAX))
+    let lines = entries.div_ceil(u32::try_from(FLOWS_IN_LINE).unwrap_or(u32::MAX));
+    lines.next_multiple_of(flow_regions(lines))
+}
+
+/// Regions of a table of so many lines; see [`lb_common::lines`].
+#[must_use]
+pub const fn flow_regions(lines: u32) -> u32 {
+    // From 4 MiB on: what is smaller, caches hold.
+    if lines < 65_536 { 1 } else { lines::REGIONS }
 }
 
 /// The cost of every map that is worth a line, the largest sizes that `limits` allow.

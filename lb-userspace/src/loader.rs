@@ -26,8 +26,8 @@ use lb_common::{
     hash::Seed,
     layout::{FlowKey, Reply},
     maps::{
-        FEATURES, FLOW_LINES, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM,
-        READ_JIFFIES, REPLIES, SEED, SLOTS, SWEEPERS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
+        FEATURES, FLOW_LINES, ITERATORS, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM,
+        READ_JIFFIES, REPLIES, SEED, SLOTS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
     },
     ticks,
 };
@@ -157,6 +157,7 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let keys = fingerprint::keys(options.seed);
     let vip_lines = limits::vip_lines(limits);
     let flow_lines = limits::flow_lines(limits);
+    let flow_lines = flow_lines / limits::flow_regions(flow_lines);
     let tick_shift = ticks::shift(jiffy_ns());
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
@@ -181,11 +182,11 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     drop(loader);
     verify(&mut ebpf, PROGRAM)?;
     let types = Btf::from_sys_fs().map_err(EbpfError::from)?;
-    for (name, map) in SWEEPERS {
+    for (name, map) in ITERATORS {
         let program: &mut Iter = named(&mut ebpf, name).map_err(LoadError::Verify)?;
         program.load("bpf_map_elem", &types).map_err(LoadError::Verify)?;
-        pin_sweeper(program, &directory.join(map), &directory.join(name))
-            .map_err(|source| MapError { operation: "sweep", map, source })?;
+        pin_iterator(program, &directory.join(map), &directory.join(name))
+            .map_err(|source| MapError { operation: "walk", map, source })?;
     }
     let ticks = ticks_now(&mut ebpf)?;
     let (directory, seed) = (directory.to_owned(), options.seed);
@@ -258,8 +259,8 @@ fn ticks_now(ebpf: &mut Ebpf) -> Result<Ticks, LoadError> {
     Ok(Ticks::new(told.get(&0, 0).map_err(failed)?, then_ns))
 }
 
-/// Puts the program in the place of the one that swept before, if there was one.
-fn pin_sweeper(program: &Iter, map: &Path, pin: &Path) -> io::Result<()> {
+/// Puts the program in the place of the one that walked the map before, if there was one.
+fn pin_iterator(program: &Iter, map: &Path, pin: &Path) -> io::Result<()> {
     let program = program.fd().map_err(io::Error::other)?.as_fd();
     let map = MapData::from_pin(map).map_err(io::Error::other)?;
     remove_pin(pin)?;
@@ -523,8 +524,8 @@ pub fn detach_all(directory: &Path) -> io::Result<()> {
     for interface in attached(directory)? {
         detach(directory, &interface)?;
     }
-    let sweepers = SWEEPERS.map(|(name, _)| name);
-    for pin in sweepers.into_iter().chain(PERSISTENT) {
+    let iterators = ITERATORS.map(|(name, _)| name);
+    for pin in iterators.into_iter().chain(PERSISTENT) {
         remove_pin(&directory.join(pin))?;
     }
     fs::remove_dir(directory)

@@ -82,6 +82,20 @@ pod! {
 }
 
 pod! {
+    /// The one row of `FLOW_SPACE`: how much of `FLOWS` is in use ([`crate::lines`]). Masks of a
+    /// tag's lowest bits.
+    ///
+    /// The agent changes one of the two at a time, and of it one byte: so it is written as a whole.
+    #[derive(Default)]
+    pub struct FlowSpace {
+        /// Of the regions that flows are placed in.
+        pub mask: u32,
+        /// Of those that they were placed in before, while some may still be there; else as `mask`.
+        pub before: u32,
+    }
+}
+
+pod! {
     /// Where a flow was placed, in two words, each of them written as one.
     #[derive(Default)]
     pub struct FlowEntry {

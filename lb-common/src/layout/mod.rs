@@ -22,7 +22,7 @@ pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_K
 pub use counters::{BackendCounters, ListenerCounters};
 pub use decap::{DECAP_OUTER, DECAP_SOURCES, DECAP_VIP, DecapCounters, DecapFrom};
 pub use flood::Flood;
-pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, Reply, TcpState};
+pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, FlowSpace, Reply, TcpState};
 pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
 pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};

@@ -50,6 +50,9 @@ const COUNT_WITHIN: Duration = Duration::from_millis(200);
 /// come back, somebody may have taken an address off.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
 
+/// The flow table is looked at this often: as many as may come meanwhile still find room.
+const CROWDED_WITHIN: Duration = Duration::from_millis(500);
+
 /// What the writer works with.
 pub(super) struct Writer {
     /// The maps and what should be in them.
@@ -93,7 +96,7 @@ pub(super) struct Inputs {
 impl Writer {
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
-        let mut look_at = Instant::now();
+        let (mut look_at, mut grow_at) = (Instant::now(), Instant::now());
         let (mut health, mut reach) = (Vec::new(), Vec::new());
         loop {
             let due = self.keeper.due();
@@ -129,6 +132,14 @@ impl Writer {
                     }
                 }
                 Some(outcome) = ended(&mut self.placing) => self.placed(outcome),
+                () = sleep_until(grow_at) => {
+                    grow_at = Instant::now() + CROWDED_WITHIN;
+                    match self.keeper.controller.grow_flows() {
+                        Ok(None) => {}
+                        Ok(Some(regions)) => debug!("flow table: {regions} regions in use"),
+                        Err(error) => error!("flow table: {error}"),
+                    }
+                }
                 () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.keeper.controller),
             }
         }

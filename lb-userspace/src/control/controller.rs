@@ -11,7 +11,7 @@ use std::{
 
 use lb_common::{
     hash::Seed,
-    layout::{Kind, Running},
+    layout::{FlowSpace, Kind, Running},
     maps::LAYOUT_VERSION,
 };
 
@@ -32,6 +32,7 @@ use crate::{
     model::Model,
     sessions::{
         expiry::{self, Outcome, Sweep},
+        growth,
         list::{self, Filter, Page, PageCursor, Reader},
     },
 };
@@ -260,6 +261,13 @@ impl<M: LbMaps> Controller<M> {
             flushed += expiry::remove_pins(&mut self.maps, &keys)?;
         }
         Ok(flushed)
+    }
+
+    /// Puts more of the flow table in use if flows are crowded; how many regions, if it did.
+    pub fn grow_flows(&mut self) -> Result<Option<u32>, ControlError> {
+        let regions = limits::flow_regions(limits::flow_lines(&self.config.limits));
+        let grown = growth::grow(&mut self.maps, &self.model.idle, regions)?;
+        Ok(grown.map(FlowSpace::regions))
     }
 
     /// Begins a sweep, or deals with its next batch: some milliseconds; the first call waits for

@@ -15,9 +15,9 @@ use bytemuck::{Pod, Zeroable};
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, BackendRef, BackendState, Flood, Flow, FlowKey, IdentityKey,
-        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply, Running,
-        ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Backend, BackendCounters, BackendRef, BackendState, Flood, Flow, FlowKey, FlowSpace,
+        IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply,
+        Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
     },
     sweep::{self, Verdict},
     ticks,
@@ -54,6 +54,10 @@ pub struct FakeMaps {
     pub pins: BTreeMap<PinKey, Pin>,
     /// The flows in `FLOWS`, in no order.
     pub flows: Vec<Flow>,
+    /// `FLOW_SPACE`.
+    pub flow_space: FlowSpace,
+    /// Entries in the sample that all flows stand for.
+    pub flow_entries: usize,
     /// `REPLIES`.
     pub replies: BTreeMap<FlowKey, Reply>,
     /// `LISTENER_STATS`.
@@ -332,6 +336,24 @@ impl LbMaps for FakeMaps {
         let flows: BTreeMap<u64, Flow> = (0..).zip(self.flows.iter().copied()).collect();
         let batch = self.batch_of("FLOWS", &flows, cursor)?;
         Ok(batch.into_iter().map(|(_, flow)| flow).collect())
+    }
+
+    fn sample_flows(&self) -> Result<(Vec<Flow>, usize), MapError> {
+        Ok((self.flows.clone(), self.flow_entries))
+    }
+
+    fn flow_space(&self) -> Result<FlowSpace, MapError> {
+        Ok(self.flow_space)
+    }
+
+    fn set_flow_space(&mut self, space: &FlowSpace) -> Result<(), MapError> {
+        self.change("FLOW_SPACE", format!("set_flow_space {} {}", space.mask, space.before))?;
+        self.flow_space = *space;
+        Ok(())
+    }
+
+    fn move_flows(&mut self) -> Result<(), MapError> {
+        self.change("FLOWS", "move_flows".to_owned())
     }
 
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {

@@ -16,19 +16,21 @@ use lb_common::{
     fingerprint,
     hash::Seed,
     layout::{
-        Backend, BackendCounters, Flood, Flow, FlowLine, IdentityKey, ListenerCounters, Lives,
-        Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules,
-        Vip, VipKey, VipLine, VipRow,
+        Backend, BackendCounters, FLOWS_IN_LINE, Flood, Flow, FlowLine, FlowSpace, IdentityKey,
+        ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes,
+        Settings, SweepRules, Vip, VipKey, VipLine, VipRow,
     },
     lines,
     maps::{
-        BACKEND_STATS, BACKENDS, FLOOD, FLOWS, IDENTITIES, LISTENER_STATS, META, OWN, PINS, POOLS,
-        RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS, SWEEP_REPLIES, SWEEP_SCOPES,
-        TABLES, VIP_INDEX, VIPS,
+        BACKEND_STATS, BACKENDS, FLOOD, FLOW_SPACE, FLOWS, IDENTITIES, LISTENER_STATS, META,
+        MOVE_FLOWS, OWN, PINS, POOLS, RECLAIM, RUNNING, SETTINGS, SWEEP, SWEEP_LIVES, SWEEP_PINS,
+        SWEEP_REPLIES, SWEEP_SCOPES, TABLES, VIP_INDEX, VIPS,
     },
     select::{SLOTS_PER_WORD, table_words},
     sweep::Verdict,
 };
+
+use crate::limits::flow_regions;
 
 use super::{
     Batch, Cursor, LbMaps, MapError, Swept,
@@ -51,6 +53,7 @@ pub struct KernelMaps {
     running: Large<u32, Running>,
     pins: Large<PinKey, Pin>,
     flows: Large<u32, FlowLine>,
+    flow_space: Array<MapData, FlowSpace>,
     ticks: Ticks,
     settings: Array<MapData, Settings>,
     flood: Array<MapData, Flood>,
@@ -124,6 +127,7 @@ impl KernelMaps {
             running: Large::open(directory, RUNNING)?,
             pins: Large::open(directory, PINS)?,
             flows: Large::open(directory, FLOWS)?,
+            flow_space: open(directory, FLOW_SPACE, Map::Array)?,
             ticks,
             settings: open(directory, SETTINGS, Map::Array)?,
             flood: open(directory, FLOOD, Map::Array)?,
@@ -302,8 +306,33 @@ impl LbMaps for KernelMaps {
 
     fn scan_flows(&self, cursor: &mut Cursor) -> Result<Vec<Flow>, MapError> {
         let lines = self.flows.scan(cursor)?;
-        let entries = lines.into_iter().flat_map(|(_, line)| line.entries);
-        Ok(entries.filter(|entry| lines::is_flow(entry.owner)).map(Flow::unpack).collect())
+        // Flows move onward only, so that none is passed over.
+        let all = self.flows.capacity();
+        let in_use = all / flow_regions(all) * self.flow_space()?.regions();
+        cursor.done |= lines.last().is_none_or(|(line, _)| line + 1 >= in_use);
+        Ok(flows_in(&lines))
+    }
+
+    fn sample_flows(&self) -> Result<(Vec<Flow>, usize), MapError> {
+        // Of all lines any are as good: places follow from a keyed hash.
+        const LINES: u32 = 1024;
+        let (lines, _) = self.flows.read(None, LINES)?;
+        Ok((flows_in(&lines), lines.len() * FLOWS_IN_LINE))
+    }
+
+    fn flow_space(&self) -> Result<FlowSpace, MapError> {
+        row(&self.flow_space, FLOW_SPACE, 0)
+    }
+
+    fn set_flow_space(&mut self, space: &FlowSpace) -> Result<(), MapError> {
+        set_row(&mut self.flow_space, FLOW_SPACE, 0, space)
+    }
+
+    fn move_flows(&mut self) -> Result<(), MapError> {
+        let mut iterator =
+            File::open(self.directory.join(MOVE_FLOWS)).map_err(failed_io("open", MOVE_FLOWS))?;
+        // It tells nothing: this is its end.
+        walk::read(&mut iterator).map(drop).map_err(failed_io("read", MOVE_FLOWS))
     }
 
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError> {
@@ -388,6 +417,12 @@ impl LbMaps for KernelMaps {
     fn tick_ns(&self) -> u64 {
         self.ticks.tick_ns()
     }
+}
+
+/// The flows in lines, also those that are over.
+fn flows_in(lines: &[(u32, FlowLine)]) -> Vec<Flow> {
+    let entries = lines.iter().flat_map(|(_, line)| line.entries);
+    entries.filter(|entry| lines::is_flow(entry.owner)).map(Flow::unpack).collect()
 }
 
 fn first_word(table: u32, slots: usize) -> u32 {

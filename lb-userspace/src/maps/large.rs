@@ -18,6 +18,7 @@ const BATCH: u32 = 4096;
 pub(super) struct Large<K, V> {
     data: MapData,
     name: &'static str,
+    capacity: u32,
     entry: PhantomData<(K, V)>,
 }
 
@@ -32,7 +33,12 @@ impl<K: bytemuck::Pod, V: bytemuck::Pod> Large<K, V> {
             let source = io::Error::other(format!("keys and values of {sizes:?} bytes"));
             return Err(MapError { operation: "open", map: name, source });
         }
-        Ok(Self { data, name, entry: PhantomData })
+        Ok(Self { data, name, capacity: info.max_entries(), entry: PhantomData })
+    }
+
+    /// How many entries it has at most; an array always has them.
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -14,8 +14,9 @@ pub(crate) mod walk;
 use lb_common::{
     address::Address,
     layout::{
-        Backend, BackendCounters, Flood, Flow, IdentityKey, ListenerCounters, Lives, Meta, Name,
-        Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules, Vip, VipKey,
+        Backend, BackendCounters, Flood, Flow, FlowSpace, IdentityKey, ListenerCounters, Lives,
+        Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Running, ScopeTimes, Settings, SweepRules,
+        Vip, VipKey,
     },
     sweep::Verdict,
 };
@@ -121,6 +122,15 @@ pub trait LbMaps {
     fn scan_pins(&self, cursor: &mut Cursor) -> Result<Batch<PinKey, Pin>, MapError>;
     /// The next flows of a scan, also those that are over.
     fn scan_flows(&self, cursor: &mut Cursor) -> Result<Vec<Flow>, MapError>;
+    /// What a sample of the places of flows holds: flows, also those that are over, of so many
+    /// entries.
+    fn sample_flows(&self) -> Result<(Vec<Flow>, usize), MapError>;
+    /// How much of the flow table is in use.
+    fn flow_space(&self) -> Result<FlowSpace, MapError>;
+    /// Writes it.
+    fn set_flow_space(&mut self, space: &FlowSpace) -> Result<(), MapError>;
+    /// Moves flows to where they belong by the space that was written.
+    fn move_flows(&mut self) -> Result<(), MapError>;
     /// Deletes pins; those that are not there are passed over. How many were there.
     fn remove_pins(&mut self, keys: &[PinKey]) -> Result<u64, MapError>;
 

@@ -66,6 +66,21 @@ impl Bench {
         held.collect()
     }
 
+    /// The lines in which flows are, one for each.
+    ///
+    /// # Panics
+    ///
+    /// When the map cannot be read.
+    #[must_use]
+    pub fn flow_places(&self) -> Vec<u32> {
+        let map = self.flow_lines();
+        let held = |line: u32| {
+            let entries = map.get(&line, 0).expect("a line").entries;
+            entries.into_iter().filter(|entry| entry.owner != 0).map(move |_| line)
+        };
+        (0..map.len()).flat_map(held).collect()
+    }
+
     fn held(&self, flow: Flow) -> Held {
         let tick = self.now_ns / ticks::TEST_NS;
         let age = ticks::since(flow.seen, ticks::short(tick));

@@ -88,6 +88,16 @@ impl Bench {
         Self::with(1024, Some(2), Features::ALL, |_| {})
     }
 
+    /// With a flow table of several regions, of which one is in use.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_regions() -> Self {
+        Self::with(1024, Some(131_072), Features::ALL, |_| {})
+    }
+
     /// Loaded for these features only.
     ///
     /// # Panics

@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 /// Flows under way, that are kept from being refreshed while they are measured.
 pub(crate) struct UnderWay<'a> {
     driver: &'a mut Driver,
-    scene: &'a Scene,
+    scene: &'a mut Scene,
     traffic: Traffic,
     refreshed: Instant,
     last: Instant,
@@ -58,7 +58,7 @@ impl<'a> UnderWay<'a> {
     /// Sends the packets that open every flow, then those of the traffic, until all are known.
     pub(crate) fn new(
         driver: &'a mut Driver,
-        scene: &'a Scene,
+        scene: &'a mut Scene,
         opening: &Traffic,
         traffic: Traffic,
     ) -> Self {
@@ -71,6 +71,7 @@ impl<'a> UnderWay<'a> {
         loop {
             let (forwarded, made) =
                 (scene.counted(Event::Forwarded), scene.counted(Event::FlowMade));
+            scene.make_room();
             let _ns = driver.run(Subject::Holdfast, &all, flows);
             let passed = scene.counted(Event::Forwarded) - forwarded;
             assert_eq!(passed, u64::from(flows), "packets forwarded, of all");
@@ -167,7 +168,7 @@ impl<'a> UnderWay<'a> {
 /// that of flows from the first on; more are drawn from there.
 pub(crate) fn new_flows(
     driver: &mut Driver,
-    scene: &Scene,
+    scene: &mut Scene,
     traffic: &Traffic,
     full: u32,
     plan: Plan,
@@ -183,7 +184,11 @@ pub(crate) fn new_flows(
     for subject in [Subject::Holdfast, Subject::Insert] {
         let _ns = driver.run(subject, &filling, filling.count());
     }
-    let _pinned = driver.run(Subject::Holdfast, &filling, filling.count());
+    // In as many rounds as make all of the table used.
+    for _ in 0..4 {
+        let _pinned = driver.run(Subject::Holdfast, &filling, filling.count());
+        scene.make_room();
+    }
     let (flows, pins) = (scene.counted(Event::FlowMade), scene.counted(Event::PinMade));
     let mut sent = 0_u64;
     let rounds = (0..plan.rounds)

@@ -159,9 +159,9 @@ impl Bench<'_> {
             return None;
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
-        let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
+        let mut scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
         let (opening, traffic) = traffic(site, amount);
-        let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
+        let mut under_way = UnderWay::new(&mut driver, &mut scene, &opening, traffic);
         under_way.fill_table();
         let (rounds, note) = under_way.rounds(self.plan(amount));
         Some(cost(name, "LRU hash look-up", &rounds, target, note))
@@ -175,9 +175,9 @@ impl Bench<'_> {
             return None;
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
-        let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
+        let mut scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
         let (opening, traffic) = traffic(site, amount);
-        let mut under_way = UnderWay::new(&mut driver, &scene, &opening, traffic);
+        let mut under_way = UnderWay::new(&mut driver, &mut scene, &opening, traffic);
         under_way.fill_table();
         let rounds = under_way.refresh_rounds(self.plan(amount));
         let note = "at most once a second a flow".to_owned();
@@ -192,10 +192,10 @@ impl Bench<'_> {
             return None;
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
-        let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
+        let mut scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
         let traffic = Traffic::tcp(site.vip(), ACK);
         let plan = Plan { rounds: self.rounds, tries: 3, packets: 20_000 };
-        let rounds = measure::new_flows(&mut driver, &scene, &traffic, TABLE, plan);
+        let rounds = measure::new_flows(&mut driver, &mut scene, &traffic, TABLE, plan);
         Some(cost(name, "insert into a full LRU hash", &rounds, target, String::new()))
     }
 

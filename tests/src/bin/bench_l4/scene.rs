@@ -133,6 +133,11 @@ impl Scene {
         program.fd().expect("it is loaded").try_clone().expect("a descriptor")
     }
 
+    /// Puts as much of the flow table in use as the agent would.
+    pub(crate) fn make_room(&mut self) {
+        while self.agent.grow_flows().unwrap_or_else(|e| panic!("{e}")).is_some() {}
+    }
+
     /// How often that was counted, for the listener or for none.
     pub(crate) fn counted(&self, event: Event) -> u64 {
         let row = |row| self.agent.maps().listener_counters(row).expect("counters").events;
