@@ -52,9 +52,9 @@ fn move_on(line: u32, at: u32, mask: u32) {
     // nobody else writes the entry.
     unsafe {
         if exchange(addr_of_mut!((*old).owner), there.owner, BUSY) {
-            let life = read_volatile(addr_of_mut!((*old).life));
-            if life != there.life && copy < NOWHERE {
-                change(to * FLOWS_IN_LINE as u32 + copy, there.life, life);
+            let noted = read_volatile(addr_of_mut!((*old).life));
+            if noted != there.life && copy < NOWHERE {
+                change(to * FLOWS_IN_LINE as u32 + copy, there.life, noted);
             }
             write_volatile(addr_of_mut!((*old).owner), 0);
         }
@@ -63,9 +63,9 @@ fn move_on(line: u32, at: u32, mask: u32) {
 
 /// Puts an entry into a free place of that line: its number there, or [`NOWHERE`].
 #[inline(never)]
-fn copy(line: u32, owner: u64, life: u64) -> u32 {
+fn copy(to: u32, owner: u64, life: u64) -> u32 {
     for at in 0..NOWHERE {
-        if put(line * FLOWS_IN_LINE as u32 + at, 0, FlowEntry { owner, life }) {
+        if put(to * FLOWS_IN_LINE as u32 + at, 0, FlowEntry { owner, life }) {
             return at;
         }
     }

@@ -3,6 +3,7 @@
 use lb_common::{
     flow::{self, IdleTimes},
     layout::{Flow, FlowSpace, Settings},
+    ticks,
 };
 
 use crate::maps::{LbMaps, MapError};
@@ -22,7 +23,10 @@ pub fn grow(
         }
         let settings = flow::settings(idle, maps.tick_ns());
         let (flows, places) = maps.sample_flows()?;
-        if !crowded(&flows, places, &settings, maps.now_ticks()) {
+        let brief = u32::try_from(BRIEF_NS / maps.tick_ns()).unwrap_or(u32::MAX);
+        let needs_place = |flow: &&Flow| needs_place(flow, &settings, maps.now_ticks(), brief);
+        // Up to five of eight places a new flow finds a free one nearly always.
+        if flows.iter().filter(needs_place).count() * 8 <= places * 5 {
             return Ok(None);
         }
         space = space.doubled();
@@ -36,11 +40,16 @@ pub fn grow(
     Ok(Some(space))
 }
 
-/// Do flows have more than five of eight places? Up to there a new flow finds one of its own
-/// nearly always. Who has not shown yet that it is real needs none: a flood does not count.
-fn crowded(flows: &[Flow], places: usize, settings: &Settings, now: u32) -> bool {
-    let real = |flow: &&Flow| !flow.pin_owed && flow::in_time(flow, settings, now);
-    flows.iter().filter(real).count() * 8 > places * 5
+/// Who has not shown within this time that it is real is taken for forged.
+const BRIEF_NS: u64 = 1_000_000_000;
+
+/// Is the flow under way, or so new that it may come to be? `brief`: for so many ticks it is new.
+fn needs_place(flow: &Flow, settings: &Settings, now: u32, brief: u32) -> bool {
+    if flow.pin_owed {
+        ticks::since(flow.seen, now) <= brief
+    } else {
+        flow::in_time(flow, settings, now)
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +104,12 @@ mod tests {
     #[test]
     fn what_needs_no_place_does_not_count() {
         let owed = Flow { pin_owed: true, ..flow() };
-        assert_eq!(grow(&mut maps(vec![owed; 16]), &IDLE, REGIONS).expect("read"), None);
+        let mut forged = maps(vec![owed; 16]);
+        forged.now_ns += 2 * BRIEF_NS;
+        assert_eq!(grow(&mut forged, &IDLE, REGIONS).expect("read"), None);
+        let mut new = maps(vec![owed; 16]);
+        new.now_ns += BRIEF_NS / 2;
+        assert!(grow(&mut new, &IDLE, REGIONS).expect("written").is_some());
         let mut late = maps(vec![flow(); 16]);
         late.now_ns += u64::try_from(Duration::from_hours(24).as_nanos()).expect("a day");
         assert_eq!(grow(&mut late, &IDLE, REGIONS).expect("read"), None);
