@@ -80,8 +80,8 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
     {
         return None;
     }
-    let words = read::<[u16; 10]>(ctx, L3)?;
-    if fold(words.iter().map(|word| u64::from(*word)).sum()) != 0xffff {
+    let words = read::<[[u8; 4]; 5]>(ctx, L3)?;
+    if fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) != 0xffff {
         return None;
     }
     let (ports_be, kind) =

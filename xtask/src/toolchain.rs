@@ -148,6 +148,9 @@ fn rustflags(linker: &Path) -> String {
         // The third instruction set has atomics that return a value, compare and exchange among
         // them, and 32-bit arithmetic: kernels from 5.12 on run it.
         "-Ctarget-cpu=v3".to_owned(),
+        // Headers are read in words, not byte by byte: kernels let a program do that in packets and
+        // maps where the machine can (`HAVE_EFFICIENT_UNALIGNED_ACCESS`: x86-64, arm64).
+        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned(),
     ]
     .join("\x1f")
 }
