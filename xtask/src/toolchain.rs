@@ -95,8 +95,8 @@ impl Compiler {
         match self {
             Self::System => {
                 command.env("CARGO", SYSTEM_CARGO).env("RUSTC", SYSTEM_RUSTC);
-                // The two crates that use unstable features, and no other; `1` would mean all.
-                command.env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf");
+                // The crates that use unstable features, and no other; `1` would mean all.
+                command.env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,bench_ebpf");
             }
             Self::Nightly => {
                 command.args(["-Z", "build-std=core"]);

@@ -6,6 +6,7 @@
 //! called, since only a tail call to a fixed place is a plain jump.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)] // for BPF's atomic addition
 #![expect(
     clippy::inline_always,
     reason = "a BPF call costs more than most of these functions, and the verifier forgets bounds \
@@ -54,6 +55,9 @@ static MEASURED: ProgramArray = ProgramArray::with_max_entries(4, 0);
 /// Five-tuples that were inserted.
 #[map]
 static TABLE: LruHashMap<Key, [u64; 2]> = LruHashMap::with_max_entries(1024, 0);
+/// Packets that were written.
+#[map]
+static WRITTEN: Array<u64> = Array::with_max_entries(1, 0);
 /// Five-tuples that were looked for in vain.
 #[map]
 static MISSED: Array<u64> = Array::with_max_entries(1, 0);
@@ -169,7 +173,26 @@ fn write_packet(ctx: &XdpContext) -> Option<()> {
     if draw.ip_sum_at != 0 {
         write(ctx, place(draw.ip_sum_at), with(draw.ip_sum, more).to_be())?;
     }
-    write(ctx, place(draw.l4_sum_at), with(draw.l4_sum, more + of_client).to_be())
+    write(ctx, place(draw.l4_sum_at), with(draw.l4_sum, more + of_client).to_be())?;
+    settle()
+}
+
+/// Waits until what was written is in the cache, as what a network card has written is. A CPU's
+/// reads of what it has just written in other pieces would wait for that, which has nothing to do
+/// with who reads.
+#[inline(always)]
+fn settle() -> Option<()> {
+    let written = WRITTEN.get_ptr_mut(0)?;
+    // An atomic addition is a full barrier on x86.
+    // SAFETY: an aligned word of a map value, which lives for the program's run.
+    unsafe {
+        core::arch::asm!(
+            "r2 = atomic_fetch_add((u64 *)(r1 + 0), r2)",
+            in("r1") written,
+            inout("r2") 1_u64 => _,
+        );
+    }
+    Some(())
 }
 
 /// The next flow, counted from the first.
