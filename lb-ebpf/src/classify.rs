@@ -23,28 +23,31 @@ pub(crate) fn vip(packet: &FlowKey) -> Option<&'static Vip> {
 /// The same, of the destination's sums.
 #[inline(always)]
 pub(crate) fn found_by(destination: Destination, packet: &FlowKey) -> Option<&'static Vip> {
-    let row = VIPS.get(row(destination.fingerprint()))?;
+    let row = VIPS.get(row(destination.fingerprint())?)?;
     let same = row.key.address == packet.destination
         && row.key.port_be == packet.destination_port_be
         && row.key.protocol == packet.protocol;
     if same { Some(&row.vip) } else { None }
 }
 
-/// The row of the VIP with that fingerprint; 0: there is none.
+/// The row of the VIP with that fingerprint.
 #[inline(always)]
-fn row(print: Fingerprint) -> u32 {
+fn row(print: Fingerprint) -> Option<u32> {
     for line in print.lines(VIP_LINES.load()) {
-        let Some(line) = VIP_INDEX.get(line) else { continue };
+        let line = VIP_INDEX.get(line)?;
         for entry in &line.entries {
             // SAFETY: a word of a map value that lives for the program's run. Volatile: the agent
             // may change it between two reads.
             let entry = unsafe { read_volatile(entry) };
             if VipLine::tag(entry) == print.tag {
-                return VipLine::row(entry).into();
+                return Some(VipLine::row(entry).into());
+            }
+            if entry == 0 {
+                return None;
             }
         }
     }
-    0
+    None
 }
 
 /// One of the keys of fingerprints.

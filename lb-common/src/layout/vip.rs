@@ -109,16 +109,21 @@ pod! {
     /// A cache line of the array `VIP_INDEX`.
     ///
     /// Which line a VIP's entry is in, and by which tag it is known, follows from its key
-    /// ([`crate::fingerprint`]); no two entries of a line have the same tag.
+    /// ([`crate::fingerprint`]); no two entries of a line have the same tag. An entry is the first
+    /// of its first line that was free, or of its second when that one had none. So who looks for
+    /// it ends at a free one.
     #[derive(Default)]
     pub struct VipLine {
-        /// Tag in the upper 48 bits, row in `VIPS` below; 0: none. Each is one word, so a packet
-        /// finds the old row or the new one.
+        /// Tag in the upper 48 bits, row in `VIPS` below; 0: free; [`VipLine::GONE`]. Each is one
+        /// word, so a packet finds the old row or the new one.
         pub entries: [u64; VIPS_IN_LINE],
     }
 }
 
 impl VipLine {
+    /// No VIP's any more; there may be others behind it. No tag is 0.
+    pub const GONE: u64 = 1;
+
     /// An entry that leads to `row`.
     #[inline(always)]
     #[must_use]

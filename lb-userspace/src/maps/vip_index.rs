@@ -64,7 +64,8 @@ impl VipIndex {
                     Some(key) if !index.rows.contains_key(key) => {
                         let _none = index.rows.insert(*key, row);
                     }
-                    _ => index.lines[number].entries[at] = 0,
+                    _ if entry != 0 => index.lines[number].entries[at] = VipLine::GONE,
+                    _ => {}
                 }
             }
             if index.lines[number] != before {
@@ -121,7 +122,7 @@ impl VipIndex {
         let row = self.rows.remove(key)?;
         let (tag, lines) = self.places(key);
         let (line, at) = self.find(lines, VipLine::entry(tag, row))?;
-        self.lines[line].entries[at] = 0;
+        self.lines[line].entries[at] = VipLine::GONE;
         self.given_up.push(row);
         Some(self.change(line))
     }
@@ -151,7 +152,10 @@ impl VipIndex {
         if lines.iter().any(taken) {
             return None;
         }
-        self.find(lines, 0)
+        lines.into_iter().find_map(|line| {
+            let free = |entry: &u64| [0, VipLine::GONE].contains(entry);
+            Some((line, self.lines[line].entries.iter().position(free)?))
+        })
     }
 }
 
@@ -207,7 +211,7 @@ mod tests {
         index.grace_period_passed();
         assert_eq!(index.free_row(), Some(first));
         let gone = index.remove(&key(1)).expect("there");
-        assert_eq!(gone.value, VipLine::default());
+        assert_eq!(gone.value.entries, [VipLine::GONE, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(index.remove(&key(1)), None);
         assert_eq!(index.free_row(), None);
     }
@@ -229,7 +233,37 @@ mod tests {
         assert_eq!((again.free.len(), again.given_up.len()), (3, 1), "never used, given up");
         let (of_other_seed, changes) = restored(2, &index.lines, &rows);
         assert!(of_other_seed.rows.is_empty() && !changes.is_empty());
-        assert!(of_other_seed.lines.iter().all(|line| *line == VipLine::default()));
+        let mut entries = of_other_seed.lines.iter().flat_map(|line| line.entries);
+        assert!(entries.all(|entry| [0, VipLine::GONE].contains(&entry)));
+    }
+
+    /// The row that a packet finds: it looks no further than to a free entry.
+    fn met(index: &VipIndex, key: &VipKey) -> Option<u16> {
+        let (tag, lines) = index.places(key);
+        let entries = lines.into_iter().flat_map(|line| index.lines[line].entries);
+        let mut before_free = entries.take_while(|entry| *entry != 0);
+        before_free.find(|entry| VipLine::tag(*entry) == tag).map(VipLine::row)
+    }
+
+    #[test]
+    fn packets_find_what_is_there_whatever_came_and_went() {
+        // So few lines that many VIPs are in their second one.
+        let (mut index, _) = restored(3, &[VipLine::default(); 6], &none(60));
+        let mut random = 1_u64;
+        for step in 0..5_000_u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = key((random >> 33) as u32 % 45);
+            if random >> 62 == 0 {
+                let _ = index.remove(&key);
+            } else if let Some(row) = index.free_row() {
+                let _ = index.set(&key, row);
+            }
+            index.grace_period_passed();
+            for number in 0..45 {
+                let key = self::key(number);
+                assert_eq!(met(&index, &key), index.rows.get(&key).copied(), "step {step}");
+            }
+        }
     }
 
     #[test]
