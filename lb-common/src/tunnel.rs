@@ -54,6 +54,15 @@ pub const fn largest(tunnel: &Tunnel, v6: bool) -> u16 {
     tunnel.mtu.saturating_sub(overhead)
 }
 
+/// What a flow is spread by, of its fingerprint's tag: all 64 bits depend on it (Knuth, "The Art of
+/// Computer Programming", 6.4: multiplicative hashing).
+#[inline(always)]
+#[must_use]
+pub const fn flow_hash(tag: u64) -> u64 {
+    let mixed = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
 /// The outer source address of a flow with that hash: what spreads a backend's flows over its
 /// receive queues.
 #[inline(always)]

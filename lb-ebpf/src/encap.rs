@@ -53,7 +53,13 @@ pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Event> {
 /// A function of its own, so that ways without a tunnel have more of the stack.
 #[inline(never)]
 fn fits(packet: &Packet, backend: &Backend) -> bool {
-    length(packet) <= u32::from(rules::largest(&backend.tunnel, !backend.address.is_v4()))
+    length(packet) <= room(backend)
+}
+
+/// The largest IP packet that the backend's tunnel carries, in bytes.
+#[inline(always)]
+pub(crate) fn room(backend: &Backend) -> u32 {
+    rules::largest(&backend.tunnel, !backend.address.is_v4()).into()
 }
 
 /// Bytes of the IP packet.
@@ -67,7 +73,7 @@ fn length(packet: &Packet) -> u32 {
 pub(crate) fn wrap(ctx: &XdpContext) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
     let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
-    let tunnel = &backend.tunnel;
+    let (tunnel, hop) = (&backend.tunnel, &backend.hop);
     let v6 = !backend.address.is_v4();
     let gue = tunnel.kind == Encapsulation::Gue.code();
     let hash = hash(work);
@@ -82,9 +88,9 @@ pub(crate) fn wrap(ctx: &XdpContext) -> Result<(), Event> {
         hash,
     };
     let ip_len = if v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
-    transmit::make_room(ctx, work.packet.vlans, work.hop.vlans, (ip_len + between) as i32)?;
-    transmit::link(ctx, v6, &work.hop)?;
-    let l3 = EthHdr::LEN + VlanHdr::LEN * (work.hop.vlans as usize & 3);
+    transmit::make_room(ctx, work.packet.vlans, hop.vlans, (ip_len + between) as i32)?;
+    transmit::link(ctx, v6, hop)?;
+    let l3 = EthHdr::LEN + VlanHdr::LEN * (hop.vlans as usize & 3);
     let done = if v6 { ipv6(ctx, l3, &outer) } else { ipv4(ctx, l3, &outer) };
     let done =
         done.and_then(|()| if gue { udp(ctx, l3 + ip_len, tunnel, &outer) } else { Some(()) });
@@ -92,13 +98,13 @@ pub(crate) fn wrap(ctx: &XdpContext) -> Result<(), Event> {
 }
 
 /// The same for all packets of a flow, and for all fragments of a datagram: they meet in one
-/// receive queue.
+/// receive queue. Of a flow it is made of its tag, which is known already.
 #[inline(always)]
 fn hash(work: &Work) -> u64 {
-    let key = &work.packet.key;
     if work.packet.part.is_whole() {
-        return flow_hash(select::seed(), key);
+        return rules::flow_hash(work.found.tag);
     }
+    let key = &work.packet.key;
     flow_hash(select::seed(), &FlowKey { source_port_be: 0, destination_port_be: 0, ..*key })
 }
 

@@ -28,6 +28,7 @@ use network_types::{
 use crate::{
     classify, clock, count,
     ctx::{len, ptr_at, read, write},
+    encap,
     features::have,
     lines,
     maps::BACKENDS,
@@ -36,12 +37,16 @@ use crate::{
     reply,
     rewrite::Endpoints,
     transmit::{self, IPV4_BE, IPV6_BE},
+    work::work,
 };
 
 const L3: usize = EthHdr::LEN;
 
-/// Forwards a packet that is of this kind: the XDP action. 0, which is none (`XDP_ABORTED`): it is
-/// not of this kind, and as it came.
+/// The packet is to be wrapped up ([`crate::encap::wrap`]) for its backend, and to be sent.
+pub(crate) const WRAP: u32 = 100;
+
+/// Forwards a packet that is of this kind: the XDP action, or [`WRAP`]. 0, which is none
+/// (`XDP_ABORTED`): it is not of this kind, and as it came.
 ///
 /// BPF functions of their own, so that what they keep on the stack is not under the stages'.
 #[inline(always)]
@@ -95,6 +100,10 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
     let way = way(vip, sums, &flow, kind)?;
+    let inner = Inner { v6: false, l4: L4, l4_len: total_len - Ipv4Hdr::LEN as u32 };
+    if !way.fits(&inner) {
+        return None;
+    }
     let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv4Hdr>(ctx, L3)?;
@@ -112,7 +121,7 @@ fn ipv4(ctx: &XdpContext) -> Option<u32> {
         translate(ctx, L4, &flow, to)?;
     }
     header.check = delta.apply(header.check);
-    Some(send(ctx, &way, IPV4_BE))
+    send(ctx, &way, &inner)
 }
 
 #[inline(always)]
@@ -134,6 +143,10 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
     let way = way(vip, sums, &flow, kind)?;
+    let inner = Inner { v6: true, l4: L4, l4_len: payload_len };
+    if !way.fits(&inner) {
+        return None;
+    }
     let to = way.endpoints(&flow);
 
     let header = ptr_at::<Ipv6Hdr>(ctx, L3)?;
@@ -145,7 +158,7 @@ fn ipv6(ctx: &XdpContext) -> Option<u32> {
         header.dst_addr = to.destination.v6();
         translate(ctx, L4, &flow, to)?;
     }
-    Some(send(ctx, &way, IPV6_BE))
+    send(ctx, &way, &inner)
 }
 
 /// What a packet's transport header says of its flow.
@@ -218,6 +231,14 @@ struct Way {
     vip: &'static Vip,
     backend: &'static Backend,
     flow: Flow,
+    tag: u64,
+}
+
+/// What a tunnel has to know of a packet.
+struct Inner {
+    v6: bool,
+    l4: usize,
+    l4_len: u32,
 }
 
 /// The way of a flow that is under way and was noted lately: so it is in time, and it has no pin to
@@ -239,13 +260,23 @@ fn way(vip: &'static Vip, destination: Destination, flow: &FlowKey, kind: Kind) 
     }
     let backend = BACKENDS.get(known.backend)?;
     let served = backend.honours_flow(known.placed(backend.generation));
-    let plain = backend.hop.interface != 0
-        && backend.hop.vlans == 0
-        && (!have(Features::TUNNEL) || backend.tunnel.kind == Encapsulation::None.code());
-    if served && plain { Some(Way { vip, backend, flow: known }) } else { None }
+    let plain = backend.hop.interface != 0 && backend.hop.vlans == 0;
+    if served && plain { Some(Way { vip, backend, flow: known, tag: print.tag }) } else { None }
 }
 
 impl Way {
+    #[inline(always)]
+    fn tunnels(&self) -> bool {
+        have(Features::TUNNEL) && self.backend.tunnel.kind != Encapsulation::None.code()
+    }
+
+    /// Does the packet fit into the backend's tunnel, if it has one?
+    #[inline(always)]
+    fn fits(&self, inner: &Inner) -> bool {
+        let length = (inner.l4 - L3) as u32 + inner.l4_len;
+        !self.tunnels() || length <= encap::room(self.backend)
+    }
+
     /// What addresses and ports become, if they are translated.
     #[inline(always)]
     fn endpoints(&self, flow: &FlowKey) -> Option<Endpoints> {
@@ -285,12 +316,26 @@ fn translate(ctx: &XdpContext, at: usize, flow: &FlowKey, to: &Endpoints) -> Opt
     Some(())
 }
 
-/// Counts the packet and writes its link-layer header: the XDP action.
+/// Counts the packet and writes its link-layer header: the XDP action, or [`WRAP`].
 #[inline(always)]
-fn send(ctx: &XdpContext, way: &Way, ether_type: u16) -> u32 {
-    count::forwarded(way.vip.listener, way.flow.backend, len(ctx) as u64);
+fn send(ctx: &XdpContext, way: &Way, inner: &Inner) -> Option<u32> {
     let hop = &way.backend.hop;
+    if way.tunnels() {
+        let work = work()?;
+        work.listener = way.vip.listener;
+        work.packet.v6 = inner.v6;
+        work.packet.part = Part::WHOLE;
+        (work.packet.vlans, work.packet.l3) = (0, L3);
+        (work.packet.l4, work.packet.l4_len) = (inner.l4, inner.l4_len);
+        work.found.tag = way.tag;
+        work.backend = way.flow.placed(way.backend.generation);
+        work.hop.interface = hop.interface;
+        count::forwarded(way.vip.listener, way.flow.backend, len(ctx) as u64);
+        return Some(WRAP);
+    }
+    count::forwarded(way.vip.listener, way.flow.backend, len(ctx) as u64);
+    let ether_type = if inner.v6 { IPV6_BE } else { IPV4_BE };
     let ethernet = EthHdr { dst_addr: hop.to, src_addr: hop.from, ether_type };
     let _within = write(ctx, 0, ethernet);
-    transmit::out_by(ctx, hop.interface)
+    Some(transmit::out_by(ctx, hop.interface))
 }
