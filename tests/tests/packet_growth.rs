@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     event::Event,
-    layout::{Forward, Protocol},
+    flow::IdleTimes,
+    layout::{FlowSpace, Forward, Protocol},
     lines::REGIONS,
+    ticks,
 };
-use lb_userspace::maps::LbMaps as _;
+use lb_userspace::{maps::LbMaps as _, sessions::growth};
 use tests::{
     bench::{Bench, S, socket},
     packet::{ACK, FIN, Frame},
@@ -120,4 +122,27 @@ fn a_program_that_is_loaded_anew_knows_what_is_in_use() {
     bench.reload();
     assert_eq!(bench.maps.flow_space().expect("read"), space);
     check_known(&mut bench, 0..50);
+}
+
+#[test]
+fn the_agent_puts_more_in_use_when_flows_are_crowded() {
+    const IDLE: IdleTimes = IdleTimes {
+        tcp_established_ns: 600 * S,
+        tcp_transitory_ns: 600 * S,
+        tcp_time_wait_ns: 600 * S,
+        stateless_ns: 600 * S,
+    };
+    let mut bench = bench(Forward::Dsr);
+    // The agent goes by the kernel's clock.
+    bench.at(u64::from(bench.maps.now_ticks()) * ticks::TEST_NS);
+    // Of 16,384 places; few enough that none has to give way.
+    open(&mut bench, 0..9_000);
+    assert_eq!(growth::grow(&mut bench.maps, &IDLE, REGIONS).expect("read"), None);
+    open(&mut bench, 9_000..11_500);
+    let grown = growth::grow(&mut bench.maps, &IDLE, REGIONS).expect("written");
+    assert_eq!(grown.map(FlowSpace::regions), Some(2));
+    assert_eq!(growth::grow(&mut bench.maps, &IDLE, REGIONS).expect("read"), None);
+    check_known(&mut bench, 0..11_500);
+    let evicted = bench.maps.listener_counters(0).expect("counters").events;
+    assert_eq!(evicted[Event::FlowEvicted as usize], 0);
 }
