@@ -20,7 +20,7 @@ use lb_common::maps::LAYOUT_VERSION;
 use tracing::{info, warn};
 
 use crate::{
-    loader::{attached, link_pin},
+    loader::{self, attached, link_pin},
     maps::{LbMaps as _, MapError, kernel::KernelMaps, older::Older},
 };
 
@@ -31,7 +31,7 @@ pub enum UpgradeError {
     #[error("taking over the instance of an earlier version: {0}")]
     Map(#[from] MapError),
     /// The directories could not be changed.
-    #[error("taking over the instance of an earlier version: {path}: {source}")]
+    #[error("{path} cannot be moved or removed: {source}")]
     Directory {
         /// Which one.
         path: PathBuf,
@@ -83,10 +83,11 @@ pub fn settle(directory: &Path) -> Result<bool, UpgradeError> {
     Ok(replaced)
 }
 
-/// Removes what is beside the instance.
+/// Removes the instance, of whatever version it is, and what is beside it.
 pub fn detach(directory: &Path) -> Result<(), UpgradeError> {
     remove(&next(directory))?;
-    remove(&old(directory))
+    remove(&old(directory))?;
+    remove(directory)
 }
 
 impl Upgrade {
@@ -152,18 +153,8 @@ fn replace(directory: &Path) -> Result<(), UpgradeError> {
     remove(&old)
 }
 
-/// Removes a directory with its files, if it is there.
 fn remove(directory: &Path) -> Result<(), UpgradeError> {
-    let gone = || {
-        for entry in fs::read_dir(directory)? {
-            fs::remove_file(entry?.path())?;
-        }
-        fs::remove_dir(directory)
-    };
-    match gone() {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory)(error)),
-        _ => Ok(()),
-    }
+    loader::remove(directory).map_err(failed(directory))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> UpgradeError {
@@ -230,10 +221,10 @@ mod tests {
         make(&old(&at), &["META"]);
         settle(&at).expect("settled");
         check(&at, &["META", "link-eth0"]);
-        // Taken off in the middle.
+        // Taken off in the middle, with a pin that this version does not know.
         make(&next(&at), &["META", "link-eth7"]);
-        make(&old(&at), &["META"]);
+        make(&old(&at), &["META", "unknown"]);
         detach(&at).expect("removed");
-        check(&at, &["META", "link-eth0"]);
+        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
     }
 }

@@ -236,6 +236,33 @@ fn version_3_and_kills_on_the_way() {
     check(Shape::OneArm, "forward = \"dsr\"", 8);
 }
 
+/// Pins that this version does not know are in it, as earlier ones had them and newer may.
+#[test]
+fn an_instance_of_any_version_is_taken_off() {
+    let mut site = tests::site::usual(1, 1);
+    let vip = site.lab.vip(Family::V4).to_string();
+    let addresses = |site: &Site| site.lab.balancer.ip("address show");
+    for version in [3, LAYOUT_VERSION + 1] {
+        assert!(addresses(&site).contains(&vip));
+        assert_eq!(site.agent.take().expect("an agent").stop(), Some(0));
+        let instance = site.lab.instance();
+        if version == 3 {
+            as_version_3(&instance);
+        } else {
+            set_version(&instance, version);
+        }
+        for name in ["sweep_flows", "UNKNOWN"] {
+            raw_map::pin(&instance.join(name), HASH, 4, 4, 1);
+        }
+        let (code, text) = said(&site.holdfast.try_with_config("detach"));
+        assert_eq!(code, Some(0), "{text}");
+        assert!(!instance.exists());
+        assert!(!addresses(&site).contains(&vip), "{}", addresses(&site));
+        assert!(!site.lab.balancer.ip("link show").contains("xdp"));
+        site.agent = Some(site.holdfast.start_ready());
+    }
+}
+
 #[test]
 fn a_newer_version_is_refused() {
     let mut site = tests::site::usual(1, 1);
