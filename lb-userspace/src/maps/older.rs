@@ -114,9 +114,11 @@ impl Older {
         balance(to)
     }
 
-    /// Carries the pins that were made meanwhile, once no packet makes any in the old map.
-    pub fn carry_late_pins(&self, to: &KernelMaps) -> Result<(), MapError> {
+    /// Carries the pins that were made meanwhile into the instance in that directory, once no packet
+    /// makes any in the old map. Where it is not known since when, all that the instance has not got.
+    pub fn carry_late_pins(&self, next: &Path) -> Result<(), MapError> {
         let pins = self.pins()?;
+        let to = Large::<PinKey, Pin>::open(next, PINS)?;
         let mut cursor = Cursor::default();
         while !cursor.done {
             let late: Vec<_> = pins
@@ -125,7 +127,7 @@ impl Older {
                 .filter(|(_, pin)| pin.created_ns >= self.since_ns)
                 .collect();
             // Those that have come to be in the new map are by packets that came later.
-            to.add_pins(&late)?;
+            to.add_entries(&late)?;
         }
         Ok(())
     }
