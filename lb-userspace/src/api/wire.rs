@@ -151,10 +151,10 @@ pub struct Backend {
     pub intent: Intent,
     /// What its health check says.
     pub health: Health,
-    /// Why it is in no better state or health; null: there is nothing to say.
+    /// Why it is in no better state or health; null: there is nothing to say but what `reach` does.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The way to it.
+    /// The way to it; why it is `down` where there is none.
     pub reach: Reach,
     /// Share of new clients against the pool's others.
     pub weight: u16,
