@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs, io,
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,7 @@ use lb_common::{
     hash::Seed,
     layout::{FlowKey, Reply},
     maps::{
-        FEATURES, FLOW_LINES, ITERATORS, JIFFIES, KEYS, LAYOUT_VERSION, META, PERSISTENT, PROGRAM,
+        FEATURES, FLOW_LINES, ITERATORS, JIFFIES, KEYS, LAYOUT_VERSION, META, PROGRAM,
         READ_JIFFIES, REPLIES, SEED, SLOTS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
     },
     ticks,
@@ -515,18 +515,30 @@ pub fn detach(directory: &Path, interface: &str) -> io::Result<()> {
     fs::remove_file(link_pin(directory, interface))
 }
 
-/// Takes the program off every interface and removes maps and directory. Fine when nothing is
-/// there.
-pub fn detach_all(directory: &Path) -> io::Result<()> {
-    if !directory.exists() {
-        return Ok(());
+/// Takes the program off every interface and removes the directory with whatever pins are in it: an
+/// instance of another version has others. Fine when nothing is there.
+pub fn remove(directory: &Path) -> io::Result<()> {
+    let names = match names(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names?,
+    };
+    if is_mount(directory)? {
+        return Err(io::Error::other(WHOLE_BPFFS));
     }
-    for interface in attached(directory)? {
-        detach(directory, &interface)?;
-    }
-    let iterators = ITERATORS.map(|(name, _)| name);
-    for pin in iterators.into_iter().chain(PERSISTENT) {
-        remove_pin(&directory.join(pin))?;
+    let is_link = |name: &OsString| name.as_encoded_bytes().starts_with(LINK_PREFIX.as_bytes());
+    let (links, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_link);
+    for name in links.into_iter().chain(others) {
+        fs::remove_file(directory.join(name))?;
     }
     fs::remove_dir(directory)
+}
+
+/// Why a file system's root is no instance's directory.
+pub const WHOLE_BPFFS: &str =
+    "it is the BPF file system itself, which others use too: name a directory in it";
+
+/// Is something mounted there?
+pub fn is_mount(directory: &Path) -> io::Result<bool> {
+    let device = |path: &Path| path.metadata().map(|found| found.dev());
+    Ok(device(directory)? != device(&directory.join(".."))?)
 }

@@ -10,7 +10,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use lb_userspace::{
     agent,
-    cli::{self, CheckArgs, Cli, FAILED, OK, Verb},
+    cli::{
+        self, CheckArgs, Cli, FAILED, OK, Verb,
+        check::{NOT_HERE, NOT_IN_ORDER},
+    },
     config::{self, Config},
     memory,
     preflight::{self, Problem},
@@ -85,10 +88,12 @@ enum For {
 /// The configuration with what is worth a word about it on this machine; or the exit status, after
 /// saying what is wrong with either.
 fn accepted(path: &Path, json: bool, wanted: For) -> Result<(Config, Vec<String>), ExitCode> {
-    let refused =
-        |errors: &[String]| cli::check::refused(path, errors, json, &mut stdout(), &mut stderr());
+    let refused = |what: &str, errors: &[String]| {
+        cli::check::refused(path, what, errors, json, &mut stdout(), &mut stderr())
+    };
     let config = config::load(path).map_err(|errors| {
-        refused(&errors.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>())
+        let errors: Vec<String> = errors.as_slice().iter().map(ToString::to_string).collect();
+        refused(NOT_IN_ORDER, &errors)
     })?;
     let mut found = preflight::look(&config);
     match wanted {
@@ -103,7 +108,7 @@ fn accepted(path: &Path, json: bool, wanted: For) -> Result<(Config, Vec<String>
     }
     let problems: Vec<String> =
         found.problems.iter().map(|problem| problem.describe(path)).collect();
-    if problems.is_empty() { Ok((config, found.notes)) } else { Err(refused(&problems)) }
+    if problems.is_empty() { Ok((config, found.notes)) } else { Err(refused(NOT_HERE, &problems)) }
 }
 
 fn check(arguments: &CheckArgs) -> ExitCode {

@@ -8,7 +8,7 @@
 //!    and all begins anew.
 //! 2. Each link gets the new program, and its pin moves to `D+next`. From the first one on
 //!    `D+next` is the instance: a later start goes on from here.
-//! 3. Pins that were made meanwhile are carried too.
+//! 3. Pins that were made meanwhile are carried too, by that later start as well.
 //! 4. `D` becomes `D+old`, `D+next` becomes `D`, and `D+old` is removed.
 
 use std::{
@@ -20,7 +20,7 @@ use lb_common::maps::LAYOUT_VERSION;
 use tracing::{info, warn};
 
 use crate::{
-    loader::{attached, link_pin},
+    loader::{self, attached, link_pin},
     maps::{LbMaps as _, MapError, kernel::KernelMaps, older::Older},
 };
 
@@ -31,7 +31,7 @@ pub enum UpgradeError {
     #[error("taking over the instance of an earlier version: {0}")]
     Map(#[from] MapError),
     /// The directories could not be changed.
-    #[error("taking over the instance of an earlier version: {path}: {source}")]
+    #[error("{path} cannot be moved or removed: {source}")]
     Directory {
         /// Which one.
         path: PathBuf,
@@ -68,6 +68,18 @@ fn old(directory: &Path) -> PathBuf {
 /// Ends what an upgrade that was killed has left in the place of this instance and beside it. Fine
 /// when there is nothing. True: another directory has taken the place of this one.
 pub fn settle(directory: &Path) -> Result<bool, UpgradeError> {
+    settle_with(directory, |next| {
+        if let Some(older) = Older::find(directory)? {
+            older.carry_late_pins(next)?;
+        }
+        Ok(())
+    })
+}
+
+fn settle_with(
+    directory: &Path,
+    carry_late_pins: impl FnOnce(&Path) -> Result<(), MapError>,
+) -> Result<bool, UpgradeError> {
     let next = next(directory);
     let mut replaced = false;
     if next.exists() {
@@ -75,6 +87,10 @@ pub fn settle(directory: &Path) -> Result<bool, UpgradeError> {
             remove(&next)?;
         } else {
             info!("{}: an upgrade that was begun goes on", directory.display());
+            if let Err(error) = carry_late_pins(&next) {
+                // What it has serves; better than to refuse each start from here on.
+                warn!("pins that were made during the upgrade are lost: {error}");
+            }
             replace(directory)?;
             replaced = true;
         }
@@ -83,10 +99,11 @@ pub fn settle(directory: &Path) -> Result<bool, UpgradeError> {
     Ok(replaced)
 }
 
-/// Removes what is beside the instance.
+/// Removes the instance, of whatever version it is, and what is beside it.
 pub fn detach(directory: &Path) -> Result<(), UpgradeError> {
     remove(&next(directory))?;
-    remove(&old(directory))
+    remove(&old(directory))?;
+    remove(directory)
 }
 
 impl Upgrade {
@@ -116,7 +133,7 @@ impl Upgrade {
     pub fn finish(self, maps: &mut KernelMaps) -> Result<(), UpgradeError> {
         // The packets that the old program met have been dealt with.
         maps.grace_period()?;
-        self.older.carry_late_pins(maps)?;
+        self.older.carry_late_pins(&self.next)?;
         replace(&self.directory)?;
         maps.moved_to(&self.directory);
         info!("the instance has layout {LAYOUT_VERSION}");
@@ -152,18 +169,8 @@ fn replace(directory: &Path) -> Result<(), UpgradeError> {
     remove(&old)
 }
 
-/// Removes a directory with its files, if it is there.
 fn remove(directory: &Path) -> Result<(), UpgradeError> {
-    let gone = || {
-        for entry in fs::read_dir(directory)? {
-            fs::remove_file(entry?.path())?;
-        }
-        fs::remove_dir(directory)
-    };
-    match gone() {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory)(error)),
-        _ => Ok(()),
-    }
+    loader::remove(directory).map_err(failed(directory))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> UpgradeError {
@@ -196,6 +203,17 @@ mod tests {
         assert!(!next(directory).exists() && !old(directory).exists());
     }
 
+    /// Settles; pins are carried to where there is something, before that takes the old one's place.
+    fn settle_here(at: &Path) -> Result<bool, UpgradeError> {
+        let mut carried = false;
+        let settled = settle_with(at, |to| {
+            carried = to == next(at) && to.exists();
+            Ok(())
+        });
+        assert_eq!(carried, settled.as_ref().is_ok_and(|replaced| *replaced));
+        settled
+    }
+
     fn maker(file: &Path) -> PathBuf {
         String::from_utf8(fs::read(file).expect("a file")).expect("text").into()
     }
@@ -205,35 +223,35 @@ mod tests {
         let folder = tempfile::tempdir().expect("a directory");
         let at = folder.path().join("instance");
         // Nothing, or nothing beside it.
-        assert!(!settle(&at).expect("nothing to do"));
+        assert!(!settle_here(&at).expect("nothing to do"));
         assert!(!at.exists());
         make(&at, &["META", "link-eth0", "link-eth1"]);
-        settle(&at).expect("nothing to do");
+        settle_here(&at).expect("nothing to do");
         check(&at, &["META", "link-eth0", "link-eth1"]);
         // While it was filled.
         make(&next(&at), &["META", "PINS"]);
-        settle(&at).expect("settled");
+        settle_here(&at).expect("settled");
         check(&at, &["META", "link-eth0", "link-eth1"]);
         // Between two links.
         make(&next(&at), &["META", "PINS", "link-eth0"]);
         fs::remove_file(at.join("link-eth0")).expect("moved");
-        assert!(settle(&at).expect("settled"));
+        assert!(settle_here(&at).expect("settled"));
         check(&at, &["META", "PINS", "link-eth0", "link-eth1"]);
         assert_eq!(maker(&at.join("META")), next(&at));
         assert_eq!(maker(&at.join("link-eth1")), at, "the link itself stays");
         // Between the two renames.
         make(&next(&at), &["META", "link-eth0"]);
         fs::rename(&at, old(&at)).expect("renamed");
-        settle(&at).expect("settled");
+        settle_here(&at).expect("settled");
         check(&at, &["META", "link-eth0"]);
         // Before the old one was removed.
         make(&old(&at), &["META"]);
-        settle(&at).expect("settled");
+        settle_here(&at).expect("settled");
         check(&at, &["META", "link-eth0"]);
-        // Taken off in the middle.
+        // Taken off in the middle, with a pin that this version does not know.
         make(&next(&at), &["META", "link-eth7"]);
-        make(&old(&at), &["META"]);
+        make(&old(&at), &["META", "unknown"]);
         detach(&at).expect("removed");
-        check(&at, &["META", "link-eth0"]);
+        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
     }
 }

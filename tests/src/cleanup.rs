@@ -104,10 +104,12 @@ fn wait_for_signals() {
         let mut interrupt = listen(SignalKind::interrupt());
         let mut terminate = listen(SignalKind::terminate());
         let mut hangup = listen(SignalKind::hangup());
+        let mut quit = listen(SignalKind::quit());
         tokio::select! {
             _ = interrupt.recv() => libc::SIGINT,
             _ = terminate.recv() => libc::SIGTERM,
             _ = hangup.recv() => libc::SIGHUP,
+            _ = quit.recv() => libc::SIGQUIT,
         }
     });
     INTERRUPTED.store(true, Ordering::Relaxed);

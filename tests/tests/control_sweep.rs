@@ -342,3 +342,49 @@ fn status_counts() {
     assert_eq!(status.replies.held, Some(1));
     assert_eq!(status.counted_ns, Some(100 * SECOND));
 }
+
+#[test]
+fn p9_what_is_void_counts_for_no_backend() {
+    let check = |on_down: OnDown, kept: u64| {
+        let pools = |backends: &[&str]| vec![pool("web", on_down, backends)];
+        let listeners = || vec![listener("web", "203.0.113.10:80", 0, 60)];
+        let both = ["web-1 10.0.0.11:80", "web-2 10.0.0.12:80"];
+        let mut scenario = Scenario::start(config(pools(&both), listeners()));
+        for (client, backend) in [("198.51.100.7", "web-1"), ("198.51.100.8", "web-2")] {
+            scenario.pin(1, client, backend);
+            scenario.flow(client, backend, TcpState::Established);
+        }
+        let counts = |scenario: &mut Scenario| {
+            let status = scenario.agent.status().expect("read");
+            let of = status.backends.iter().map(|one| (one.pins, one.flows));
+            let of: Vec<_> =
+                of.map(|(pins, flows)| (pins.expect("counted"), flows.expect("counted"))).collect();
+            (of, scenario.agent.pins_held().expect("read").expect("counted"))
+        };
+        scenario.sweep();
+        assert_eq!(counts(&mut scenario), (vec![(1, 1), (1, 1)], 2));
+        scenario.intent("web-1", Intent::Evacuate);
+        assert_eq!(counts(&mut scenario), (vec![(1, 1), (1, 1)], 2), "it may be called back");
+        scenario.intent("web-1", Intent::Down);
+        let down = (vec![(0, kept), (1, 1)], 1);
+        assert_eq!(counts(&mut scenario), down, "{on_down:?}: at once");
+        scenario.pass(6);
+        assert_eq!(scenario.sweep().removed, Counts::default());
+        assert_eq!(counts(&mut scenario), down, "{on_down:?}: when counted anew");
+        scenario.intent("web-1", Intent::Ready);
+        let outcome = scenario.sweep();
+        assert_eq!(outcome.removed, pins(1), "another life");
+        assert_eq!(counts(&mut scenario), down, "{on_down:?}: nothing comes back");
+        // Last of all it is taken out of the configuration.
+        scenario.pin(1, "198.51.100.7", "web-1");
+        scenario.flow("198.51.100.7", "web-1", TcpState::Established);
+        scenario.sweep();
+        scenario.reload(config(pools(&both[1..]), listeners()));
+        let (of, held) = counts(&mut scenario);
+        // Its flows go on, or it is not even named any more.
+        let left: &[_] = if on_down == OnDown::Keep { &[(0, 2)] } else { &[] };
+        assert_eq!((of[0], &of[1..], held), ((1, 1), left, 1), "{on_down:?}: removed");
+    };
+    check(OnDown::Reset, 0);
+    check(OnDown::Keep, 1);
+}

@@ -17,8 +17,9 @@ use aya::{
     maps::{Array, HashMap, Map, MapData},
 };
 use lb_common::{
+    address::Address,
     hash::Seed,
-    layout::{Backend, Meta, Tunnel, VipKey},
+    layout::{Backend, Meta, Pin, PinKey, Tunnel, VipKey},
     maps::{BACKENDS, IDENTITIES, LAYOUT_VERSION, META, PINS, POOLS, VIPS},
 };
 use lb_userspace::{
@@ -109,6 +110,25 @@ fn as_version_3(instance: &Path) {
         fs::remove_file(entry.expect("an entry").path()).expect("removed");
     }
     fs::remove_dir(&now).expect("removed");
+}
+
+/// Makes an instance of version 3 with what is carried last: a pin of its own beside one of the next
+/// instance's.
+fn with_one_pin(next: &Path, old: &Path) {
+    fs::create_dir(old).expect("made");
+    let meta: Meta = array(next.join(META)).get(&0, 0).expect("read");
+    raw_map::pin(&old.join(META), ARRAY, 4, size_of::<Meta>(), 1);
+    array(old.join(META)).set(0, Meta { layout_version: 3, ..meta }, 0).expect("written");
+    let data = MapData::from_pin(next.join(PINS)).expect("a map");
+    let there = HashMap::<_, PinKey, Pin>::try_from(Map::LruHashMap(data)).expect("an LRU map");
+    let (key, pin) = there.iter().next().expect("a pin").expect("read");
+    raw_map::pin(&old.join(PINS), HASH, size_of::<PinKey>(), size_of::<Pin>(), 2);
+    let data = MapData::from_pin(old.join(PINS)).expect("a map");
+    let mut pins = HashMap::<_, PinKey, Pin>::try_from(Map::HashMap(data)).expect("a hash");
+    let client = Address::from_v4([198, 18, 0, 1]);
+    for key in [key, PinKey { client, ..key }] {
+        pins.insert(key, pin, 0).expect("inserted");
+    }
 }
 
 /// Pins by scope and client: the backend, and how old they are.
@@ -212,12 +232,18 @@ fn check(shape: Shape, pool: &str, kills: u64) {
     let _again = site.agent.take().expect("an agent").stop();
     site.agent = Some(site.holdfast.start_ready_but(&[("web-3", BackendState::Draining)]));
     assert_eq!(pins(&site).len(), pinned.len());
-    // As it is when it was killed before the next instance had the old one's name.
-    let _again = site.agent.take().expect("an agent").stop();
-    fs::rename(&instance, beside(&instance, "+next")).expect("renamed");
-    site.agent = Some(site.holdfast.start_ready_but(&[("web-3", BackendState::Draining)]));
-    assert_eq!(pins(&site).len(), pinned.len());
-    assert!(!beside(&instance, "+next").exists());
+    // As it is when it was killed before the next instance had the old one's name: whether the old
+    // one has been moved away already, or is there with a pin that was made late.
+    for late in [0, 1] {
+        let _again = site.agent.take().expect("an agent").stop();
+        fs::rename(&instance, beside(&instance, "+next")).expect("renamed");
+        if late > 0 {
+            with_one_pin(&beside(&instance, "+next"), &instance);
+        }
+        site.agent = Some(site.holdfast.start_ready_but(&[("web-3", BackendState::Draining)]));
+        assert_eq!(pins(&site).len(), pinned.len() + late);
+        assert!(!beside(&instance, "+next").exists());
+    }
     drop(echoes);
 }
 
@@ -234,6 +260,33 @@ fn version_3_translated() {
 #[test]
 fn version_3_and_kills_on_the_way() {
     check(Shape::OneArm, "forward = \"dsr\"", 8);
+}
+
+/// Pins that this version does not know are in it, as earlier ones had them and newer may.
+#[test]
+fn an_instance_of_any_version_is_taken_off() {
+    let mut site = tests::site::usual(1, 1);
+    let vip = site.lab.vip(Family::V4).to_string();
+    let addresses = |site: &Site| site.lab.balancer.ip("address show");
+    for version in [3, LAYOUT_VERSION + 1] {
+        assert!(addresses(&site).contains(&vip));
+        assert_eq!(site.agent.take().expect("an agent").stop(), Some(0));
+        let instance = site.lab.instance();
+        if version == 3 {
+            as_version_3(&instance);
+        } else {
+            set_version(&instance, version);
+        }
+        for name in ["sweep_flows", "UNKNOWN"] {
+            raw_map::pin(&instance.join(name), HASH, 4, 4, 1);
+        }
+        let (code, text) = said(&site.holdfast.try_with_config("detach"));
+        assert_eq!(code, Some(0), "{text}");
+        assert!(!instance.exists());
+        assert!(!addresses(&site).contains(&vip), "{}", addresses(&site));
+        assert!(!site.lab.balancer.ip("link show").contains("xdp"));
+        site.agent = Some(site.holdfast.start_ready());
+    }
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn without_privileges_the_rest_is_checked() {
     let (code, text) = said(&verb("check"));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("not looked at, since this process lacks CAP_"), "{text}");
-    check_refused(&verb("run"), 2, &["no permission"]);
+    check_refused(&verb("run"), 2, &["cannot be used here", "no permission"]);
     let (bad, place) = changed(&good, "\"eth1\"", "\"eth7\"", "\"eth7\"");
     fs::write(&holdfast.config, bad).expect("the configuration");
     check_refused(&verb("check"), 2, &[&place, "no interface"]);

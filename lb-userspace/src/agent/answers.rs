@@ -157,15 +157,11 @@ pub fn backend(status: &BackendStatus) -> wire::Backend {
     }
 }
 
-/// Why a backend whose probes go well gets no new clients, if it is not what the operator wants.
+/// Why a backend whose probes go well gets no new clients, if it is neither what the operator wants
+/// nor for want of a way to it.
 fn why_no_clients(status: &BackendStatus) -> Option<String> {
-    if status.removed || status.takes_clients {
-        return None;
-    }
-    match &status.reach {
-        Reach::Pending(why) | Reach::Lost(why) => Some(format!("not reached: {why}")),
-        Reach::Known { .. } => (status.weight == 0).then(|| "weight 0".to_owned()),
-    }
+    let reached = matches!(status.reach, Reach::Known { .. });
+    (!status.removed && reached && status.weight == 0).then(|| "weight 0".to_owned())
 }
 
 fn mac(bytes: [u8; 6]) -> String {

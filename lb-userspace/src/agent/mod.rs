@@ -219,8 +219,6 @@ pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let _lock = Lock::take(&agent.state, &agent.bpffs)?;
     let mut state = State::load(&agent.state)?;
     upgrade::detach(&agent.bpffs)?;
-    loader::detach_all(&agent.bpffs)
-        .with_context(|| format!("cannot remove {}", agent.bpffs.display()))?;
     let changes = network::remove_addresses(&state).await?;
     state.addresses = changes.own;
     state.save(&agent.state)?;

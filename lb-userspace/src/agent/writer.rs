@@ -214,7 +214,7 @@ impl Writer {
         Ok(wire::SessionsPage {
             sessions: page.sessions.iter().map(answers::session).collect(),
             next: page.next.map(|next| encode_cursor(&next.to_bytes())),
-            held: self.keeper.controller.pins_held(),
+            held: self.keeper.controller.pins_held().map_err(internal)?,
             counted_ms_ago: self.counted_ms_ago(),
         })
     }

@@ -151,18 +151,19 @@ pub struct Backend {
     pub intent: Intent,
     /// What its health check says.
     pub health: Health,
-    /// Why it is in no better state or health; null: there is nothing to say.
+    /// Why it is in no better state or health; null: there is nothing to say but what `reach` does.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The way to it.
+    /// The way to it; why it is `down` where there is none.
     pub reach: Reach,
     /// Share of new clients against the pool's others.
     pub weight: u16,
     /// Counts its lives.
     pub generation: u32,
-    /// Pins on it in this life, when they were last counted.
+    /// Pins on it in this life, when they were last counted; while it is down, none hold.
     pub pins: u64,
-    /// Flows on it that are not known to be over, when they were last counted.
+    /// Flows on it that are not known to be over, when they were last counted; while it is down, only
+    /// with `on_down = "keep"`.
     pub flows: u64,
     /// Forwarded to it.
     pub packets_in: u64,
@@ -244,7 +245,8 @@ pub struct SessionsPage {
     pub sessions: Vec<Session>,
     /// What to hand back as `cursor` for the next page; null: this was the last.
     pub next: Option<String>,
-    /// Pins held when they were last counted, whatever the filter; null: not counted yet.
+    /// Pins when they were last counted, without those that are void, whatever the filter; null: not
+    /// counted yet.
     pub held: Option<u64>,
     /// How long ago that was.
     #[serde(default)]

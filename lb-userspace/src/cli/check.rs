@@ -44,9 +44,15 @@ pub fn accepted(
     report(written.map_err(VerbError::Output), err)
 }
 
-/// Prints what is wrong with `file`, an error each; exit status 2.
+/// The file itself is wrong.
+pub const NOT_IN_ORDER: &str = "is not in order";
+/// It is in order, but not for this machine or this user.
+pub const NOT_HERE: &str = "cannot be used here";
+
+/// Prints what is wrong with `file`, an error each, under one of the above; exit status 2.
 pub fn refused(
     file: &Path,
+    what: &str,
     errors: &[String],
     json: bool,
     out: &mut dyn Write,
@@ -56,7 +62,7 @@ pub fn refused(
         let document = json!({ "ok": false, "config": file, "errors": errors });
         writeln!(out, "{document:#}").and_then(|()| out.flush())
     } else {
-        let text = format!("{} is not in order", printable(&file.display().to_string()));
+        let text = format!("{} {what}", printable(&file.display().to_string()));
         write_error(&text, errors, err)
     };
     match written {
@@ -359,7 +365,7 @@ mod tests {
         let file = Path::new("holdfast.toml");
         let check = |json: bool, want_out: &str, want_err: &str| {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = refused(file, &errors, json, &mut out, &mut err);
+            let code = refused(file, NOT_IN_ORDER, &errors, json, &mut out, &mut err);
             assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(WRONG)));
             assert_eq!(String::from_utf8_lossy(&out), want_out);
             assert_eq!(String::from_utf8_lossy(&err), want_err);

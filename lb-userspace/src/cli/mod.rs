@@ -96,11 +96,14 @@ with the rest. `run` looks at everything before it changes anything.",
     /// A verb for a running agent.
     #[command(flatten)]
     Client(ClientVerb),
-    /// Take the program off the interfaces and remove all state
+    /// Take the program and the listeners' addresses off the interfaces and end all sessions
     #[command(
         long_about = "\
-Take the program off the interfaces and remove all state: every session is
-forgotten, connections through the balancer break. Refused while an agent runs.",
+Take the program and the listeners' addresses off the interfaces and remove all
+that the kernel holds, also for another version of Holdfast: every session is
+forgotten, connections through the balancer break. The state directory stays, so
+`run` begins again with the same seed, and backends that were drained or taken
+down stay so. Refused while an agent runs.",
         after_help = "Example:\n  sudo holdfast detach --config /etc/holdfast.toml"
     )]
     Detach(ConfigFile),
@@ -153,7 +156,9 @@ Examples:
   sudo holdfast status
   sudo holdfast status --json | jq '.backends[] | {name, state, pins}'
 
-State is what the data path goes by: the operator's intent, health and the configuration together.
+STATE is what becomes of new clients and pins, by the operator's intent, health and the way to the
+backend together. A backend that no packet can reach is down; where no other of its pool serves, its
+clients keep their pins, and PINS and FLOWS count on.
 Counters begin when a listener or backend was first configured, and outlive the agent.")]
     Status {
         /// Print the admin API's JSON

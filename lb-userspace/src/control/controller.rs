@@ -18,6 +18,7 @@ use lb_common::{
 use super::{
     error::check_limits,
     facts::{Facts, HealthReport, Intent, ReachReport, Subject},
+    lives,
     plan::{self, Inputs, Wanted, Weighed},
     ramp::Ramps,
     reconcile::{self, Applied, TableShape},
@@ -237,9 +238,14 @@ impl<M: LbMaps> Controller<M> {
         Ok(list::page(&self.maps, there, from, filter, limit)?)
     }
 
-    /// Pins held when they were last counted.
-    pub fn pins_held(&self) -> Option<u64> {
-        self.swept.as_ref().map(|swept| swept.held.pins)
+    /// Pins when they were last counted, without those that are void.
+    pub fn pins_held(&mut self) -> Result<Option<u64>, ControlError> {
+        let there = known(&mut self.there, &self.maps)?;
+        let holds = |id: &u32| there.backends.get(id).is_some_and(lives::in_service);
+        let held = |swept: &Outcome| {
+            swept.pins_of.iter().filter(|(id, _)| holds(id)).map(|(_, pins)| pins).sum()
+        };
+        Ok(self.swept.as_ref().map(held))
     }
 
     /// How long ago entries were counted.

@@ -4,11 +4,12 @@
 
 use std::net::IpAddr;
 
-use lb_common::layout::{BackendCounters, BackendState, Kind, ListenerCounters};
+use lb_common::layout::{BackendCounters, BackendRef, BackendState, Kind, ListenerCounters};
 
 use super::{
     facts::{Facts, Health, Intent, Reach},
     ids::key,
+    lives,
     plan::takes_clients,
     snapshot::Snapshot,
 };
@@ -81,9 +82,9 @@ pub struct BackendStatus {
     pub reach: Reach,
     /// Counts its lives.
     pub generation: u32,
-    /// Pins in time that name its present life, when last counted.
+    /// Pins in time that name its present life, when last counted; none hold while it is down (P9).
     pub pins: Option<u64>,
-    /// Its running flows, when last counted.
+    /// Its running flows, when last counted; while it is down, only with `on_down = "keep"`.
     pub flows: Option<u64>,
     /// Its packets.
     pub counters: BackendCounters,
@@ -187,9 +188,12 @@ fn row(
 ) -> Result<BackendStatus, MapError> {
     let (there, facts) = (sources.there, sources.facts);
     let record = there.backends.get(&id).copied().unwrap_or_default();
-    let counted = |of: fn(&Outcome) -> &std::collections::BTreeMap<u32, u64>| {
-        sources.swept.map(|swept| of(swept).get(&id).copied().unwrap_or(0))
+    // What was counted in its present life may be void since, or is and waits to be reclaimed.
+    let counted = |honours: bool, of: fn(&Outcome) -> &std::collections::BTreeMap<u32, u64>| {
+        let of = |swept| of(swept).get(&id).filter(|_| honours).copied().unwrap_or(0);
+        sources.swept.map(of)
     };
+    let present = BackendRef::new(id, record.generation);
     Ok(BackendStatus {
         name: name.to_owned(),
         id,
@@ -208,8 +212,8 @@ fn row(
             .cloned()
             .unwrap_or_else(|| Reach::Pending("not looked up yet".to_owned())),
         generation: record.generation,
-        pins: counted(|swept| &swept.pins_of),
-        flows: counted(|swept| &swept.flows_of),
+        pins: counted(lives::in_service(&record), |swept| &swept.pins_of),
+        flows: counted(record.honours_flow(present), |swept| &swept.flows_of),
         counters: if id == 0 { BackendCounters::default() } else { maps.backend_counters(id)? },
     })
 }

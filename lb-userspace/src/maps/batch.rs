@@ -115,6 +115,10 @@ pub(super) struct Element {
 /// Inserts an entry unless its key is there.
 pub(super) fn insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
     const NOEXIST: u64 = 1;
+    // A full LRU map makes room before it finds the key there (`kernel/bpf/hashtab.c`).
+    if exists::<K, V>(map, key)? {
+        return Ok(());
+    }
     let mut attributes = Element {
         map_fd: raw(map),
         pad: 0,
@@ -127,6 +131,23 @@ pub(super) fn insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) ->
     match unsafe { bpf(Command::UpdateElement, &mut attributes) } {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
         other => other,
+    }
+}
+
+fn exists<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<bool> {
+    let mut value = V::zeroed();
+    let mut attributes = Element {
+        map_fd: raw(map),
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_mut(&mut value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are of the map's sizes, which the typed maps have checked; the kernel
+    // reads the one and writes the other.
+    match unsafe { bpf(Command::LookupElement, &mut attributes) } {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

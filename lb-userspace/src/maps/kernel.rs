@@ -100,11 +100,6 @@ impl KernelMaps {
         self.pins.write_entries(pins)
     }
 
-    /// Writes pins of clients that have none.
-    pub(super) fn add_pins(&self, pins: &[(PinKey, Pin)]) -> Result<(), MapError> {
-        self.pins.add_entries(pins)
-    }
-
     /// The maps, and what is to be mended.
     fn restore(
         directory: &Path,

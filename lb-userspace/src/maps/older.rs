@@ -114,9 +114,11 @@ impl Older {
         balance(to)
     }
 
-    /// Carries the pins that were made meanwhile, once no packet makes any in the old map.
-    pub fn carry_late_pins(&self, to: &KernelMaps) -> Result<(), MapError> {
+    /// Carries the pins that were made meanwhile into the instance in that directory, once no packet
+    /// makes any in the old map. Where it is not known since when, all that the instance has not got.
+    pub fn carry_late_pins(&self, next: &Path) -> Result<(), MapError> {
         let pins = self.pins()?;
+        let to = Large::<PinKey, Pin>::open(next, PINS)?;
         let mut cursor = Cursor::default();
         while !cursor.done {
             let late: Vec<_> = pins
@@ -125,7 +127,7 @@ impl Older {
                 .filter(|(_, pin)| pin.created_ns >= self.since_ns)
                 .collect();
             // Those that have come to be in the new map are by packets that came later.
-            to.add_pins(&late)?;
+            to.add_entries(&late)?;
         }
         Ok(())
     }
@@ -275,5 +277,36 @@ mod tests {
         let versions: Vec<u32> = KNOWN.iter().map(|layout| layout.version).collect();
         assert_eq!(versions, (3..LAYOUT_VERSION).collect::<Vec<_>>());
         assert!(is_known(3) && !is_known(2) && !is_known(LAYOUT_VERSION) && !is_known(u32::MAX));
+    }
+
+    #[test]
+    fn old_forms_become_the_present_one() {
+        let there = |count| Backend {
+            hop: Hop { interface: 7, ..Hop::default() },
+            nat_source_mask: count,
+            generation: 3,
+            flows_since: 2,
+            pool: 9,
+            port_be: 80,
+            state: 1,
+            flags: 1,
+            ..Backend::default()
+        };
+        for (count, mask) in [(0, 0), (1, 0b1), (3, 0b111), (4, 0b1111)] {
+            let want = Backend { nat_source_mask: mask, ..there(count) };
+            assert_eq!(Backend::from(Counted(there(count))), want);
+            // Without the tunnel, which had come in behind the next hop.
+            let bytes = bytemuck::bytes_of(&there(count)).to_vec();
+            let at = std::mem::offset_of!(Backend, tunnel);
+            let old = [&bytes[..at], &bytes[at + size_of::<Tunnel>()..]].concat();
+            let old: WithoutTunnel = bytemuck::pod_read_unaligned(&old);
+            assert_eq!(Backend::from(old), want);
+        }
+        let vip = Vip { timeout_ns: 5, pool: 9, scope: 4, refresh: 2, ..Vip::zeroed() };
+        // Ticks came in before the last member, and fewer bytes fill it up.
+        let bytes = bytemuck::bytes_of(&vip).to_vec();
+        let at = std::mem::offset_of!(Vip, refresh_ticks);
+        let old = [&bytes[..at], &bytes[at + 4..at + 8]].concat();
+        assert_eq!(Vip::from(bytemuck::pod_read_unaligned::<TimedVip>(&old)), vip);
     }
 }

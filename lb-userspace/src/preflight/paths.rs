@@ -15,7 +15,7 @@ use nix::{
 };
 
 use super::{Problem, unknown};
-use crate::{agent::instance::State, config::Agent};
+use crate::{agent::instance::State, config::Agent, loader};
 
 /// File systems of the kernel's own, in which no file can be made.
 const WITHOUT_FILES: [FsType; 8] = [
@@ -105,6 +105,9 @@ fn bpffs(path: &Path) -> Option<Problem> {
     }
     match statfs(there) {
         Ok(found) if found.filesystem_type() == BPF_FS_MAGIC => {
+            if there == path && loader::is_mount(path).unwrap_or(false) {
+                return bad(loader::WHOLE_BPFFS.to_owned());
+            }
             let to_make = path.strip_prefix(there).unwrap_or(path).components();
             let dotted = |part: Component<'_>| part.as_os_str().as_encoded_bytes().contains(&b'.');
             if to_make.into_iter().any(dotted) {
@@ -220,5 +223,8 @@ mod tests {
         let problem = bpffs(&directory.path().join("file/holdfast")).expect("a problem");
         let want = format!("{at}/file/holdfast cannot be used: {at}/file is not a directory");
         assert_eq!(problem.to_string(), format!("agent.bpffs: {want}"));
+        let mounts = ["/proc", "/proc/self", directory.path().to_str().expect("text")];
+        let found = mounts.map(|path| loader::is_mount(path.as_ref()).expect("it is there"));
+        assert_eq!(found, [true, false, false]);
     }
 }
