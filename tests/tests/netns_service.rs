@@ -148,8 +148,8 @@ fn without_probes_a_vanished_machines_clients_move_too() {
     site.lab.balancer.ip(&format!("neigh del {gone} dev eth1"));
     let status = site.holdfast.until_backend("web-2", BackendState::Down);
     let backend = status.backends.iter().find(|one| one.name == "web-2").expect("web-2");
-    let reason = backend.reason.as_deref().unwrap_or_default();
-    assert!(reason.contains("ARP on eth1") && !backend.reach.known, "{backend:?}");
+    let way = &backend.reach.detail;
+    assert!(way.contains("ARP on eth1") && !backend.reach.known, "{backend:?}");
     assert!(site.holdfast.verb("status").contains("ARP on eth1"));
     let answers = curl_all(&site.lab.clients, &clients(&site, 0..CLIENTS), vip(&site), 2);
     let moved = tests::clients::placed(&answers, 2);
