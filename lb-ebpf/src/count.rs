@@ -23,6 +23,17 @@ pub(crate) fn event(listener: u32, event: Event) {
     }
 }
 
+/// Counts a packet that is for no listener. As [`event`] does, with a code that is known.
+#[inline(always)]
+pub(crate) fn no_listener() {
+    const CODE: usize = Event::PassNoListener as usize;
+    let Some(row) = LISTENER_STATS.get_ptr_mut(0) else { return };
+    // SAFETY: the row is this CPU's own, and nothing interrupts the program on it.
+    if let Some(count) = unsafe { (*row).events.get_mut(CODE) } {
+        *count += 1;
+    }
+}
+
 /// Counts a packet of a flow under way that is forwarded, and its bytes.
 #[inline(always)]
 pub(crate) fn forwarded(listener: u32, backend: u32, bytes: u64) {

@@ -11,7 +11,6 @@ use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{
     address::Address,
     checksum::{Delta, fold},
-    event::Event,
     features::Features,
     fingerprint::Destination,
     fragment::Part,
@@ -216,7 +215,7 @@ fn for_nobody(flow: &FlowKey) -> Option<u32> {
     if reply::may_be_answer(flow) {
         return None;
     }
-    count::event(0, Event::PassNoListener);
+    count::no_listener();
     Some(xdp_action::XDP_PASS)
 }
 
