@@ -69,10 +69,7 @@ pub(crate) fn find(flow: &FlowKey) -> bool {
 #[inline(always)]
 pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
     // Whoever has not been moved yet is found by `find`.
-    let space = FLOW_SPACE.get_ptr_mut(0)?;
-    // SAFETY: as in `space`.
-    let mask = unsafe { read_volatile(addr_of_mut!((*space).mask)) };
-    for number in lines::lines_of(&print, FLOW_LINES.load(), mask) {
+    for number in lines::lines_of(&print, FLOW_LINES.load(), space()?.mask) {
         let line = FLOWS.get_ptr_mut(number)?;
         for at in 0..FLOWS_IN_LINE {
             // SAFETY: a pointer from a map look-up is valid for the program's run.
