@@ -55,11 +55,23 @@ impl Delta {
     }
 }
 
-/// The one's complement sum of 16-bit words, folded; takes words as they stand in memory.
+/// The checksum of an IPv4 header whose time to live, 1 at least, has become one less: as
+/// [`Delta`] has it, in fewer steps (RFC 1141).
+#[inline(always)]
+#[must_use]
+pub const fn a_hop_less(checksum: [u8; 2]) -> [u8; 2] {
+    let more = (u16::from_be_bytes(checksum) as u32).wrapping_add(0x100);
+    // What is carried out comes in again, and of the two forms of zero the one is taken that a sum
+    // of words that are not all zero has.
+    let carry = (more >= 0xffff) as u32;
+    (more.wrapping_add(carry) as u16).to_be_bytes()
+}
+
+/// The one's complement sum of 16-bit words, folded; takes words as they stand in memory, their sum
+/// below 2^48.
 #[inline(always)]
 #[must_use]
 pub const fn fold(mut sum: u64) -> u16 {
-    sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
     sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
     sum = (sum & 0xffff).wrapping_add(sum >> 16);
     sum = (sum & 0xffff).wrapping_add(sum >> 16);
@@ -92,6 +104,31 @@ mod tests {
             let delta = Delta::NONE.word32(a, c).word32(b, d).word16(old16, new16);
             assert_eq!(delta.apply(old), new);
         }
+    }
+
+    #[test]
+    fn a_hop_less_is_what_the_delta_says() {
+        for checksum in 0..=u16::MAX {
+            for word in [0x0106_u16, 0x0100, 0x4011, 0xffff] {
+                let less = word - 0x100;
+                let [old, new] = [word, less].map(u16::to_be);
+                let want = Delta::NONE.word16(old, new).apply(checksum.to_be_bytes());
+                assert_eq!(a_hop_less(checksum.to_be_bytes()), want, "{checksum:#x} {word:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn folding_carries_all_there_is() {
+        let check = |sum: u64, want: u16| assert_eq!(fold(sum), want, "{sum:#x}");
+        check(0, 0);
+        check(0xffff, 0xffff);
+        check(0x1_0000, 1);
+        check(0xffff_ffff, 0xffff);
+        check(0x1_ffff_ffff, 1);
+        check(0xffff_fffe_ffff, 0xfffe);
+        check(0xffff_ffff_fffe, 0xfffe);
+        check(0xffff_ffff_ffff, 0xffff);
     }
 
     #[test]

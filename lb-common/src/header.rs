@@ -51,6 +51,13 @@ impl TcpFlags {
         self.syn() && !self.ack()
     }
 
+    /// A packet in the middle of a connection: possible, and it changes no flow's state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_mid_stream(self) -> bool {
+        self.0 & (Self::FIN | Self::SYN | Self::RST | Self::ACK) == Self::ACK
+    }
+
     /// A packet that changes a flow's state.
     #[inline(always)]
     #[must_use]
@@ -135,7 +142,13 @@ pub fn can_come_from(source: Address, destination: Address) -> Result<(), Event>
 /// bytes of header and payload together.
 #[inline(always)]
 pub const fn check_tcp(data_offset: u8, flags: TcpFlags, len: u32) -> Result<(), Event> {
-    if data_offset < 5 || (data_offset as u32).wrapping_mul(4) > len || flags.impossible() {
+    if flags.impossible() { Err(Event::DropBadTcp) } else { check_offset(data_offset, len) }
+}
+
+/// The part of [`check_tcp`] that is about lengths.
+#[inline(always)]
+pub const fn check_offset(data_offset: u8, len: u32) -> Result<(), Event> {
+    if data_offset < 5 || (data_offset as u32).wrapping_mul(4) > len {
         return Err(Event::DropBadTcp);
     }
     Ok(())

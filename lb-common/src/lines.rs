@@ -10,7 +10,7 @@
 use crate::{
     fingerprint::Fingerprint,
     flow,
-    layout::{Flow, FlowEntry, FlowSpace, Settings},
+    layout::{FLOWS_IN_LINE, Flow, FlowEntry, FlowSpace, Settings},
     ticks,
 };
 
@@ -67,6 +67,27 @@ pub const fn is_of(owner: u64, tag: u64) -> bool {
     owner >> 16 == tag
 }
 
+/// Which entry of a line is that of the flow with that tag, by all their owners.
+///
+/// The first, should there be two: two CPUs may have placed one flow at a time. Which one it is
+/// takes no branch: a CPU that has to guess guesses wrong, and it learns that only once it has the
+/// line.
+#[inline(always)]
+#[must_use]
+pub const fn which(owners: [u64; FLOWS_IN_LINE], tag: u64) -> Option<usize> {
+    let [a, b, c, d] = owners;
+    let found = is(a, tag) | is(b, tag) << 1 | is(c, tag) << 2 | is(d, tag) << 3;
+    // The lowest bit of each number below 16, two bits each.
+    const LOWEST: u64 = 0x1213_1210;
+    if found == 0 { None } else { Some((LOWEST >> (2 * found) & 3) as usize) }
+}
+
+/// 1 if it is the owner of that tag, else 0.
+#[inline(always)]
+const fn is(owner: u64, tag: u64) -> u64 {
+    (owner >> 16 ^ tag).wrapping_sub(1) >> 63
+}
+
 /// Is there a flow in the entry?
 #[inline(always)]
 #[must_use]
@@ -107,6 +128,13 @@ pub const fn evicts(rank: u32) -> bool {
     rank < PROVISIONAL
 }
 
+/// Is the place of this rank free, or that of a flow which is over?
+#[inline(always)]
+#[must_use]
+pub const fn is_vacant(rank: u32) -> bool {
+    rank >= OVER
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +173,7 @@ mod tests {
         .map(|entry| rank(entry, &settings, 10_000));
         assert!(ranks.is_sorted(), "{ranks:?}");
         assert_eq!(ranks.map(evicts).iter().filter(|evicts| **evicts).count(), 5);
+        assert_eq!(ranks.map(is_vacant).iter().filter(|vacant| **vacant).count(), 4);
     }
 
     #[test]
@@ -184,6 +213,22 @@ mod tests {
         // Half of them, within 6 standard deviations.
         assert!(moved.iter().all(|moved| (1_810..=2_190).contains(moved)), "{moved:?}");
         assert_eq!(moves_to(5, 3, 0, 1), None);
+    }
+
+    #[test]
+    fn which_entry_it_is() {
+        const TAG: u64 = (1 << 48) - 1;
+        let (this, others) = (TAG << 16 | 9, [0, BUSY, 1 << 16, (TAG - 1) << 16 | 0xffff]);
+        assert_eq!(which(others, TAG), None);
+        for places in 1_u32..1 << FLOWS_IN_LINE {
+            let mut owners = others;
+            for (at, owner) in owners.iter_mut().enumerate() {
+                if places >> at & 1 != 0 {
+                    *owner = this;
+                }
+            }
+            assert_eq!(which(owners, TAG), Some(places.trailing_zeros() as usize));
+        }
     }
 
     #[test]

@@ -17,17 +17,17 @@ use network_types::{
 };
 
 use crate::{
-    ctx::{read, write},
+    ctx::{ptr_at, read},
     maps::BACKENDS,
     parse::Packet,
     select, transmit,
-    work::{Work, work},
+    work::Work,
 };
 
 /// IP protocol number of UDP.
 const UDP: u8 = 17;
 /// Don't fragment: a part of a tunnelled packet finds no way out of the tunnel.
-const DF: [u8; 2] = [0x40, 0];
+const DF: u8 = 0x40;
 
 /// The outer header, as far as it does not follow from the tunnel alone.
 struct Outer {
@@ -68,27 +68,56 @@ fn length(packet: &Packet) -> u32 {
     packet.l4 as u32 - packet.l3 as u32 + packet.l4_len
 }
 
-/// Wraps the packet up for its backend, ready to be sent to its hop.
+/// What of a packet its outer header follows from, beside the tunnel.
+pub(crate) struct Inner {
+    /// What its flow is spread by.
+    pub(crate) hash: u64,
+    /// Bytes of the IP packet.
+    pub(crate) length: u16,
+    /// Type of service, or traffic class.
+    pub(crate) class: u8,
+    pub(crate) v6: bool,
+    /// Tags that it came with.
+    pub(crate) vlans: u32,
+}
+
+impl Inner {
+    /// Of the packet under way.
+    #[inline(always)]
+    pub(crate) fn of(ctx: &XdpContext, work: &Work) -> Option<Self> {
+        let packet = &work.packet;
+        Some(Self {
+            hash: hash(work),
+            length: length(packet) as u16,
+            class: class(ctx, packet)?,
+            v6: packet.v6,
+            vlans: packet.vlans,
+        })
+    }
+}
+
+/// Wraps the packet up for the backend, ready to be sent to its hop.
 #[inline(never)]
-pub(crate) fn wrap(ctx: &XdpContext) -> Result<(), Event> {
-    let work = work().ok_or(Event::DropInternal)?;
-    let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
+pub(crate) fn wrap(ctx: &XdpContext, backend: u32, inner: &Inner) -> Result<(), Event> {
+    let backend = BACKENDS.get(backend).ok_or(Event::DropInternal)?;
     let (tunnel, hop) = (&backend.tunnel, &backend.hop);
     let v6 = !backend.address.is_v4();
     let gue = tunnel.kind == Encapsulation::Gue.code();
-    let hash = hash(work);
     let between = if gue { UdpHdr::LEN } else { 0 };
-    let inner = if work.packet.v6 { IPV6 } else { IPIP };
     let outer = Outer {
-        source: rules::source(tunnel, hash),
+        source: rules::source(tunnel, inner.hash),
         destination: backend.address,
-        class: class(ctx, &work.packet).ok_or(Event::DropInternal)?,
-        protocol: if gue { UDP } else { inner },
-        payload: length(&work.packet) as u16 + between as u16,
-        hash,
+        class: inner.class,
+        protocol: match (gue, inner.v6) {
+            (true, _) => UDP,
+            (false, true) => IPV6,
+            (false, false) => IPIP,
+        },
+        payload: inner.length + between as u16,
+        hash: inner.hash,
     };
     let ip_len = if v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
-    transmit::make_room(ctx, work.packet.vlans, hop.vlans, (ip_len + between) as i32)?;
+    transmit::make_room(ctx, inner.vlans, hop.vlans, (ip_len + between) as i32)?;
     transmit::link(ctx, v6, hop)?;
     let l3 = EthHdr::LEN + VlanHdr::LEN * (hop.vlans as usize & 3);
     let done = if v6 { ipv6(ctx, l3, &outer) } else { ipv4(ctx, l3, &outer) };
@@ -116,50 +145,54 @@ fn class(ctx: &XdpContext, packet: &Packet) -> Option<u8> {
 
 #[inline(always)]
 fn ipv4(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
-    let mut header = Ipv4Hdr {
-        vihl: 0x45,
-        tos: outer.class,
-        tot_len: (Ipv4Hdr::LEN as u16 + outer.payload).to_be_bytes(),
-        // Of a packet that is never in fragments it says nothing (RFC 6864).
-        id: [0; 2],
-        frags: DF,
-        ttl: TTL,
-        proto: outer.protocol,
-        check: [0; 2],
-        src_addr: outer.source.v4(),
-        dst_addr: outer.destination.v4(),
+    let [high, low] = (Ipv4Hdr::LEN as u16 + outer.payload).to_be_bytes();
+    let with = |check: [u8; 2]| {
+        [
+            u32::from_ne_bytes([0x45, outer.class, high, low]),
+            // Of a packet that is never in fragments the identification says nothing (RFC 6864).
+            u32::from_ne_bytes([0, 0, DF, 0]),
+            u32::from_ne_bytes([TTL, outer.protocol, check[0], check[1]]),
+            outer.source.words_be[3],
+            outer.destination.words_be[3],
+        ]
     };
-    let sum = u64::from(u16::from_ne_bytes([header.vihl, header.tos]))
-        + u64::from(u16::from_ne_bytes(header.tot_len))
-        + u64::from(u16::from_ne_bytes(header.frags))
-        + u64::from(u16::from_ne_bytes([header.ttl, header.proto]))
-        + u64::from(u32::from_ne_bytes(header.src_addr))
-        + u64::from(u32::from_ne_bytes(header.dst_addr));
-    header.check = (!fold(sum)).to_ne_bytes();
-    write(ctx, at, header)
+    let sum = fold(with([0; 2]).into_iter().map(u64::from).sum());
+    write_words(ctx, at, with((!sum).to_ne_bytes()))
 }
 
 #[inline(always)]
 fn ipv6(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
-    let header = Ipv6Hdr {
-        vcf: rules::ipv6_first(outer.class, outer.hash),
-        payload_len: outer.payload.to_be_bytes(),
-        next_hdr: outer.protocol,
-        hop_limit: TTL,
-        src_addr: outer.source.v6(),
-        dst_addr: outer.destination.v6(),
-    };
-    write(ctx, at, header)
+    let [high, low] = outer.payload.to_be_bytes();
+    let first = rules::ipv6_first(outer.class, outer.hash);
+    let [a, b, c, d] = outer.source.words_be;
+    let [e, f, g, h] = outer.destination.words_be;
+    let second = u32::from_ne_bytes([high, low, outer.protocol, TTL]);
+    write_words(ctx, at, [u32::from_ne_bytes(first), second, a, b, c, d, e, f, g, h])
 }
 
 /// Without a checksum, over IPv6 too (RFC 6935): what is in the tunnel has one of its own.
 #[inline(always)]
 fn udp(ctx: &XdpContext, at: usize, tunnel: &Tunnel, outer: &Outer) -> Option<()> {
-    let header = UdpHdr {
-        src: rules::gue_port_be(outer.hash).to_ne_bytes(),
-        dst: tunnel.port_be.to_ne_bytes(),
-        len: outer.payload.to_be_bytes(),
-        check: [0; 2],
-    };
-    write(ctx, at, header)
+    let [source, port] = [rules::gue_port_be(outer.hash), tunnel.port_be].map(u16::to_ne_bytes);
+    let [high, low] = outer.payload.to_be_bytes();
+    let ports = u32::from_ne_bytes([source[0], source[1], port[0], port[1]]);
+    write_words(ctx, at, [ports, u32::from_ne_bytes([high, low, 0, 0])])
+}
+
+/// Writes words at `offset`, as they stand in memory, each as one: what has a weaker alignment is
+/// copied in pieces, by way of the stack. `None` when the packet ends before their
+/// end.
+#[inline(always)]
+#[must_use]
+fn write_words<const N: usize>(
+    ctx: &XdpContext,
+    offset: usize,
+    words: [u32; N],
+) -> Option<()> {
+    let at = ptr_at::<[[u8; 4]; N]>(ctx, offset)?.cast::<[u8; 4]>();
+    for (number, word) in words.into_iter().enumerate() {
+        // SAFETY: `ptr_at` has checked the bounds of all of them.
+        unsafe { at.add(number).write(word.to_ne_bytes()) };
+    }
+    Some(())
 }

@@ -140,6 +140,7 @@ fn note(ctx: &XdpContext, judging: &Judging<'_>, backend: &Backend) -> bool {
     let pin_owed = if proves { still_owed } else { known.pin_owed };
     let next = Flow { seen: judging.ticks, state: work.state, pin_owed, ..known };
     lines::change(work.found.place, work.found.entry.life, next.life());
+    lines::come_forward(next.life(), judging.settings, judging.ticks);
     !have(Features::NAT)
         || work.nat_port_be == 0
         || nat::note(ctx, judging, backend, work.nat_port_be)

@@ -1,21 +1,16 @@
 //! Moves flows to where they belong once more regions of `FLOWS` are in use: an iterator of that
 //! map, which the agent reads. Meanwhile packets look in both places.
-//!
-//! What a packet notes in the moment between two words being written may be lost with the old
-//! entry; the flow's next packet notes it again.
-
-use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use lb_common::{
     event::Event,
-    layout::{FLOWS_IN_LINE, FlowEntry, FlowLine},
-    lines::{self, BUSY},
+    layout::{FLOWS_IN_LINE, FlowLine},
+    lines,
 };
 
 use crate::{
     count,
     iterator::Context,
-    lines::{change, entry, exchange, put, read, space},
+    lines::{clear, entry, read, shift, space},
     maps::FLOW_LINES,
 };
 
@@ -39,38 +34,20 @@ extern "C" fn move_flows(context: *const Context<u32, FlowLine>) -> i32 {
 /// Moves the entry if it belongs elsewhere. A flow for which there is no room is lost.
 #[inline(never)]
 fn move_on(line: u32, at: u32, mask: u32) {
-    let Some(old) = entry(line * FLOWS_IN_LINE as u32 + at) else { return };
-    let there = read(old);
+    let place = line * FLOWS_IN_LINE as u32 + at;
+    let Some(there) = entry(place).map(read) else { return };
     if !lines::is_flow(there.owner) {
         return;
     }
     let Some(to) = lines::moves_to(line, there.owner >> 16, FLOW_LINES.load(), mask) else {
         return;
     };
-    let copy = copy(to, there.owner, there.life);
-    // SAFETY: aligned words of a map value that lives for the program's run. While it is busy
-    // nobody else writes the entry.
-    unsafe {
-        if exchange(addr_of_mut!((*old).owner), there.owner, BUSY) {
-            let noted = read_volatile(addr_of_mut!((*old).life));
-            if noted != there.life && copy < NOWHERE {
-                change(to * FLOWS_IN_LINE as u32 + copy, there.life, noted);
-            }
-            write_volatile(addr_of_mut!((*old).owner), 0);
+    for at in 0..FLOWS_IN_LINE as u32 {
+        if shift(place, there, to * FLOWS_IN_LINE as u32 + at, 0) {
+            return;
         }
     }
-}
-
-/// Puts an entry into a free place of that line: its number there, or [`NOWHERE`].
-#[inline(never)]
-fn copy(to: u32, owner: u64, life: u64) -> u32 {
-    for at in 0..NOWHERE {
-        if put(to * FLOWS_IN_LINE as u32 + at, 0, FlowEntry { owner, life }) {
-            return at;
-        }
+    if clear(place, there.owner).is_some() {
+        count::event(0, Event::FlowEvicted);
     }
-    count::event(0, Event::FlowEvicted);
-    NOWHERE
 }
-
-const NOWHERE: u32 = FLOWS_IN_LINE as u32;

@@ -71,17 +71,17 @@ pub(crate) fn look(print: Fingerprint) -> Option<FlowEntry> {
     // Whoever has not been moved yet is found by `find`.
     for number in lines::lines_of(&print, FLOW_LINES.load(), space()?.mask) {
         let line = FLOWS.get_ptr_mut(number)?;
-        for at in 0..FLOWS_IN_LINE {
-            // SAFETY: a pointer from a map look-up is valid for the program's run.
-            let entry = unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at) };
-            let there = read(entry);
-            if lines::is_of(there.owner, print.tag) {
-                // SAFETY: as above. If another flow got the entry meanwhile, what was read of it
-                // belongs together no more.
-                let again = unsafe { read_volatile(addr_of_mut!((*entry).owner)) };
-                return if again == there.owner { Some(there) } else { None };
-            }
-        }
+        let entry = |at: usize| {
+            // SAFETY: a pointer from a map look-up is valid for the program's run; one of its four.
+            unsafe { addr_of_mut!((*line).entries).cast::<FlowEntry>().add(at % FLOWS_IN_LINE) }
+        };
+        let Some(at) = lines::which([0, 1, 2, 3].map(|at| owner(entry(at))), print.tag) else {
+            continue;
+        };
+        let there = read(entry(at));
+        // If another flow got the entry meanwhile, what was read of it belongs together no more.
+        let still = lines::is_of(there.owner, print.tag) && owner(entry(at)) == there.owner;
+        return if still { Some(there) } else { None };
     }
     None
 }
@@ -97,6 +97,12 @@ pub(crate) fn space() -> Option<FlowSpace> {
             before: read_volatile(addr_of_mut!((*space).before)),
         })
     }
+}
+
+#[inline(always)]
+fn owner(entry: *mut FlowEntry) -> u64 {
+    // SAFETY: as in `read`.
+    unsafe { read_volatile(addr_of_mut!((*entry).owner)) }
 }
 
 /// The owner first: see [`put`].
@@ -186,6 +192,62 @@ pub(crate) fn put(place: u32, old: u64, new: FlowEntry) -> bool {
         write_volatile(addr_of_mut!((*entry).owner), new.owner);
     }
     true
+}
+
+/// Moves an entry to another place, over that of `old`. False: another CPU was faster there.
+///
+/// What a packet notes in the moment between two words being written may be lost with the old
+/// entry; the flow's next packet notes it again.
+#[inline(never)]
+pub(crate) fn shift(place: u32, there: FlowEntry, to: u32, old: u64) -> bool {
+    if !put(to, old, there) {
+        return false;
+    }
+    if let Some(noted) = clear(place, there.owner)
+        && noted != there.life
+    {
+        change(to, there.life, noted);
+    }
+    true
+}
+
+/// Frees an entry of that owner; what its second word was.
+#[inline(always)]
+pub(crate) fn clear(place: u32, owner: u64) -> Option<u64> {
+    let entry = entry(place)?;
+    // SAFETY: aligned words of a map value that lives for the program's run. While it is busy
+    // nobody else writes the entry.
+    unsafe {
+        if !exchange(addr_of_mut!((*entry).owner), owner, BUSY) {
+            return None;
+        }
+        let noted = read_volatile(addr_of_mut!((*entry).life));
+        write_volatile(addr_of_mut!((*entry).owner), 0);
+        Some(noted)
+    }
+}
+
+/// Moves the flow in [`crate::work::Work::found`], whose second word is `life` now, to the first of
+/// its lines if nobody is to be driven out there: it was put into the other one when there was no
+/// room, and has cost each of its packets a line more since.
+#[inline(never)]
+pub(crate) fn come_forward(life: u64, settings: &Settings, now: u32) {
+    let Some(work) = work() else { return };
+    let [first, _] = work.found.lines;
+    if work.found.place / FLOWS_IN_LINE as u32 == first {
+        return;
+    }
+    let best = best(first, settings, now);
+    if !lines::is_vacant((best >> 2) as u32) {
+        return;
+    }
+    let to = first * FLOWS_IN_LINE as u32 + (best & 3) as u32;
+    let Some(old) = entry(to).map(owner) else { return };
+    let Some(work) = crate::work::work() else { return };
+    work.found.entry.life = life;
+    if shift(work.found.place, work.found.entry, to, old) {
+        work.found.place = to;
+    }
 }
 
 #[inline(always)]

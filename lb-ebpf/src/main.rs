@@ -66,15 +66,11 @@ use crate::{parse::Kind, work::work};
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "so the macro hands it over")]
 fn holdfast(ctx: XdpContext) -> u32 {
-    let fate = match established::forward(&ctx) {
-        xdp_action::XDP_ABORTED => stages(&ctx),
-        established::WRAP => match wrap(&ctx) {
-            Ok(action) => return action,
-            Err(event) => Err(event),
-        },
-        action => return action,
-    };
-    let (event, action) = match fate {
+    let action = established::forward(&ctx);
+    if action != xdp_action::XDP_ABORTED {
+        return action;
+    }
+    let (event, action) = match stages(&ctx) {
         Ok((event, action)) => (event, action),
         Err(event) => (event, xdp_action::XDP_DROP),
     };
@@ -104,13 +100,6 @@ fn read_headers(ctx: &XdpContext) {
     if let Some(work) = work() {
         work.parsed = parse::parse(ctx, &mut work.packet);
     }
-}
-
-/// Wraps the packet in [`work`] up for its backend: the XDP action.
-#[inline(always)]
-fn wrap(ctx: &XdpContext) -> Result<u32, Event> {
-    encap::wrap(ctx)?;
-    Ok(transmit::out_by(ctx, work().ok_or(Event::DropInternal)?.hop.interface))
 }
 
 /// A packet's way: what to count, and the XDP action when it is sent.
@@ -147,7 +136,8 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     count::bytes(placed_work, placed, ctx::len(ctx) as u64);
     rewrite::rewrite(ctx)?;
     if features::have(Features::TUNNEL) && placed_work.tunnel != 0 {
-        encap::wrap(ctx)?;
+        let inner = encap::Inner::of(ctx, placed_work).ok_or(Event::DropInternal)?;
+        encap::wrap(ctx, placed_work.backend.id(), &inner)?;
     } else {
         transmit::ready(ctx, &placed_work.packet, &placed_work.hop)?;
     }

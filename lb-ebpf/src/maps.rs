@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
@@ -20,10 +20,14 @@ use lb_common::{
 
 use crate::{sweep::Deferred, work::Work};
 
+/// Rows begin at the begin of a page, so one of 64 bytes is in one cache line: an array that is not
+/// to be mapped begins behind the kernel's own record of it, in the middle of one.
+const ALIGNED: u32 = BPF_F_MMAPABLE;
+
 #[map]
 pub(crate) static VIPS: Array<VipRow> = Array::pinned(1, 0);
 #[map]
-pub(crate) static VIP_INDEX: Array<VipLine> = Array::pinned(1, 0);
+pub(crate) static VIP_INDEX: Array<VipLine> = Array::pinned(1, ALIGNED);
 #[map]
 pub(crate) static OWN: HashMap<Address, Own> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -39,7 +43,7 @@ pub(crate) static BACKENDS: Array<Backend> = Array::pinned(4096, 0);
 #[map]
 pub(crate) static PINS: LruHashMap<PinKey, Pin> = LruHashMap::pinned(1_000_000, 0);
 #[map]
-pub(crate) static FLOWS: Array<FlowLine> = Array::pinned(1, 0);
+pub(crate) static FLOWS: Array<FlowLine> = Array::pinned(1, ALIGNED);
 #[map]
 pub(crate) static FLOW_SPACE: Array<FlowSpace> = Array::pinned(1, 0);
 #[map]

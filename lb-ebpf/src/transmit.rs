@@ -9,7 +9,7 @@ use lb_common::{event::Event, layout::Hop};
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 
 use crate::{
-    ctx::{read, write},
+    ctx::{ptr_at, read, write},
     parse::Packet,
 };
 
@@ -57,8 +57,23 @@ pub(crate) fn link(ctx: &XdpContext, v6: bool, hop: &Hop) -> Result<(), Event> {
             outer[0]
         }
     };
-    let ethernet = EthHdr { dst_addr: hop.to, src_addr: hop.from, ether_type };
-    write(ctx, 0, ethernet).ok_or(Event::DropInternal)
+    ethernet(ctx, hop, ether_type).ok_or(Event::DropInternal)
+}
+
+/// Writes the Ethernet header of a packet for that hop. In words: as a whole it would be copied by
+/// way of the stack, two bytes at a time.
+#[inline(always)]
+pub(crate) fn ethernet(ctx: &XdpContext, hop: &Hop, ether_type: u16) -> Option<()> {
+    let header = ptr_at::<EthHdr>(ctx, 0)?;
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (hop.to, hop.from);
+    let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l]];
+    for (at, word) in words.into_iter().enumerate() {
+        // SAFETY: `ptr_at` has checked the bounds; both addresses are in the first twelve bytes.
+        unsafe { header.cast::<[u8; 4]>().add(at).write(word) };
+    }
+    // SAFETY: the same.
+    unsafe { (*header).ether_type = ether_type };
+    Some(())
 }
 
 /// The action that sends a packet out by that interface.

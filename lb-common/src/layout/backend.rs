@@ -22,6 +22,11 @@ code! {
 /// Bit of [`Backend::flags`]: flows go on while the backend is down (`on_down = "keep"`).
 pub const ON_DOWN_KEEP: u8 = 1;
 
+/// The states in which flows are served, a bit each.
+const SERVING: u32 = 1 << BackendState::Ready.code()
+    | 1 << BackendState::Draining.code()
+    | 1 << BackendState::Evacuating.code();
+
 /// NAT source addresses that one backend can have.
 pub const NAT_SOURCES: usize = 4;
 
@@ -120,13 +125,12 @@ impl Backend {
     #[inline(always)]
     #[must_use]
     pub const fn honours_flow(&self, placed: BackendRef) -> bool {
-        let alive =
-            placed.generation() >= self.flows_since && placed.generation() <= self.generation;
-        let serving = self.state == BackendState::Ready.code()
-            || self.state == BackendState::Draining.code()
-            || self.state == BackendState::Evacuating.code()
-            || (self.state == BackendState::Down.code() && self.flags & ON_DOWN_KEEP != 0);
-        alive && serving
+        if placed.generation() < self.flows_since || placed.generation() > self.generation {
+            return false;
+        }
+        let keep = (self.flags & ON_DOWN_KEEP) as u32;
+        let serving = SERVING | keep << BackendState::Down.code();
+        serving >> (self.state & 7) & 1 != 0
     }
 }
 
