@@ -77,10 +77,11 @@ pub const fn is_of(owner: u64, tag: u64) -> bool {
 pub const fn which(owners: [u64; FLOWS_IN_LINE], tag: u64) -> Option<usize> {
     let [a, b, c, d] = owners;
     let found = is(a, tag) | is(b, tag) << 1 | is(c, tag) << 2 | is(d, tag) << 3;
-    // The lowest bit of each number below 16, two bits each.
-    const LOWEST: u64 = 0x1213_1210;
-    if found == 0 { None } else { Some((LOWEST >> (2 * found) & 3) as usize) }
+    if found == 0 { None } else { Some((LOWEST_BITS >> (found << 1) & 3) as usize) }
 }
+
+/// The lowest bit of each number below 16, in two bits each.
+const LOWEST_BITS: u64 = 0x1213_1210;
 
 /// 1 if it is the owner of that tag, else 0.
 #[inline(always)]

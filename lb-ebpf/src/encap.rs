@@ -126,6 +126,30 @@ pub(crate) fn wrap(ctx: &XdpContext, backend: u32, inner: &Inner) -> Result<(), 
     done.ok_or(Event::DropInternal)
 }
 
+/// The same for what is sent most: an IPv4 packet without tags, in another IPv4 packet and nothing
+/// else.
+#[inline(always)]
+pub(crate) fn wrap_ipip(ctx: &XdpContext, backend: &Backend, inner: &Inner) -> Result<(), Event> {
+    let source = rules::source(&backend.tunnel, inner.hash);
+    transmit::make_room(ctx, 0, 0, Ipv4Hdr::LEN as i32)?;
+    let outer = Outer {
+        source,
+        destination: backend.address,
+        class: inner.class,
+        protocol: IPIP,
+        payload: inner.length,
+        hash: inner.hash,
+    };
+    let written = transmit::ethernet(ctx, &backend.hop, transmit::IPV4_BE);
+    written.and_then(|()| ipv4(ctx, EthHdr::LEN, &outer)).ok_or(Event::DropInternal)
+}
+
+/// Is the backend's tunnel that of [`wrap_ipip`]?
+#[inline(always)]
+pub(crate) fn is_ipip(backend: &Backend) -> bool {
+    backend.tunnel.kind == Encapsulation::IpIp.code() && backend.address.is_v4()
+}
+
 /// The same for all packets of a flow, and for all fragments of a datagram: they meet in one
 /// receive queue. Of a flow it is made of its tag, which is known already.
 #[inline(always)]
@@ -164,10 +188,10 @@ fn ipv4(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
 fn ipv6(ctx: &XdpContext, at: usize, outer: &Outer) -> Option<()> {
     let [high, low] = outer.payload.to_be_bytes();
     let first = rules::ipv6_first(outer.class, outer.hash);
-    let [a, b, c, d] = outer.source.words_be;
-    let [e, f, g, h] = outer.destination.words_be;
     let second = u32::from_ne_bytes([high, low, outer.protocol, TTL]);
-    write_words(ctx, at, [u32::from_ne_bytes(first), second, a, b, c, d, e, f, g, h])
+    write_words(ctx, at, [u32::from_ne_bytes(first), second])?;
+    write_words(ctx, at + 8, outer.source.words_be)?;
+    write_words(ctx, at + 24, outer.destination.words_be)
 }
 
 /// Without a checksum, over IPv6 too (RFC 6935): what is in the tunnel has one of its own.
@@ -184,11 +208,7 @@ fn udp(ctx: &XdpContext, at: usize, tunnel: &Tunnel, outer: &Outer) -> Option<()
 /// end.
 #[inline(always)]
 #[must_use]
-fn write_words<const N: usize>(
-    ctx: &XdpContext,
-    offset: usize,
-    words: [u32; N],
-) -> Option<()> {
+fn write_words<const N: usize>(ctx: &XdpContext, offset: usize, words: [u32; N]) -> Option<()> {
     let at = ptr_at::<[[u8; 4]; N]>(ctx, offset)?.cast::<[u8; 4]>();
     for (number, word) in words.into_iter().enumerate() {
         // SAFETY: `ptr_at` has checked the bounds of all of them.

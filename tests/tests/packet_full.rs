@@ -69,7 +69,7 @@ fn p11_a_pin_that_cannot_be_inserted() {
 fn p11_a_flow_whose_entry_was_evicted_follows_its_pin() {
     const CLIENTS: u8 = 50;
     for forward in [Forward::Dsr, Forward::Nat] {
-        let mut bench = set(Bench::with_a_line_of_flows(), forward);
+        let mut bench = set(Bench::with_lines_of_flows(1), forward);
         // Each proves its client, so that it is a flow under way which gives its place.
         let next = |bench: &mut Bench, client, flags| {
             bench.pass(S);
@@ -97,7 +97,7 @@ fn p11_a_flow_whose_entry_was_evicted_follows_its_pin() {
 
 #[test]
 fn the_flow_that_has_been_idle_for_longest_goes_first() {
-    let mut bench = set(Bench::with_a_line_of_flows(), Forward::Dsr);
+    let mut bench = set(Bench::with_lines_of_flows(1), Forward::Dsr);
     for client in 1..4 {
         bench.pass(S);
         let _made = pin(&mut bench, client);
@@ -118,7 +118,7 @@ fn the_flow_that_has_been_idle_for_longest_goes_first() {
 
 #[test]
 fn a_flow_that_is_over_goes_before_one_under_way() {
-    let mut bench = set(Bench::with_a_line_of_flows(), Forward::Dsr);
+    let mut bench = set(Bench::with_lines_of_flows(1), Forward::Dsr);
     for client in 1..4 {
         let _made = pin(&mut bench, client);
     }
@@ -145,7 +145,7 @@ fn no_room_for_answers_is_counted() {
 /// P12: who has not shown that it is real gives its place first, to whoever comes.
 #[test]
 fn p12_a_provisional_flow_goes_before_one_under_way() {
-    let mut bench = set(Bench::with_a_line_of_flows(), Forward::Nat);
+    let mut bench = set(Bench::with_lines_of_flows(1), Forward::Nat);
     for client in 1..3 {
         let _made = pin(&mut bench, client);
     }

@@ -124,7 +124,12 @@ fn send(ctx: &XdpContext, way: &Way, v6: bool, length: u16, class: u8) -> u32 {
     let (hop, bytes) = (&way.backend.hop, len(ctx) as u64);
     if way.tunnels() {
         let inner = encap::Inner { hash: way.hash(), length, class, v6, vlans: 0 };
-        if let Err(event) = encap::wrap(ctx, way.flow.backend, &inner) {
+        let wrapped = if !v6 && encap::is_ipip(way.backend) {
+            encap::wrap_ipip(ctx, way.backend, &inner)
+        } else {
+            encap::wrap(ctx, way.flow.backend, &inner)
+        };
+        if let Err(event) = wrapped {
             count::event(way.vip.listener, event);
             return xdp_action::XDP_DROP;
         }

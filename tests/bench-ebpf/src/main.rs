@@ -147,7 +147,7 @@ fn write_packet(ctx: &XdpContext) -> Option<()> {
 
     // What the program that is measured put before the last packet, or took away.
     let length = (ctx.data_end() - ctx.data()) as u64;
-    if length != u64::from(draw.bytes) {
+    if length != u64::from(draw.bytes) || draw.resized != 0 {
         let grown = (length as i64 - i64::from(draw.bytes)) as i32;
         // SAFETY: the context is the program's own; no pointer into the packet is held.
         if unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {

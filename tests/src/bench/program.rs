@@ -78,14 +78,14 @@ impl Bench {
         })
     }
 
-    /// With a single line of flows.
+    /// With so many lines of flows.
     ///
     /// # Panics
     ///
     /// As [`Self::new`].
     #[must_use]
-    pub fn with_a_line_of_flows() -> Self {
-        Self::with(1024, Some(2), Features::ALL, |_| {})
+    pub fn with_lines_of_flows(lines: u32) -> Self {
+        Self::with(1024, Some(2 * lines), Features::ALL, |_| {})
     }
 
     /// With a flow table of several regions, of which one is in use.

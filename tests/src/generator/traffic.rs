@@ -69,6 +69,14 @@ impl Traffic {
         self.in_order()
     }
 
+    /// The same for a program that changes a packet's length: what the driver does to bring it back
+    /// it does for everything that is compared.
+    #[must_use]
+    pub fn resized(mut self) -> Self {
+        self.draw.resized = 1;
+        self
+    }
+
     /// How many flows there are.
     #[must_use]
     pub const fn count(&self) -> u32 {
@@ -112,7 +120,7 @@ impl Traffic {
             port_at: at(l4),
             ip_sum_at: if v6 { 0 } else { 24 },
             l4_sum_at: at(l4_sum_at),
-            pad: 0,
+            resized: 0,
         };
         Self { draw }
     }

@@ -193,7 +193,7 @@ impl Bench<'_> {
         }
         let (mount, mut driver) = (Mount::new(), self.driver());
         let mut scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
-        let traffic = Traffic::tcp(site.vip(), ACK);
+        let traffic = sized(site, Traffic::tcp(site.vip(), ACK));
         let plan = Plan { rounds: self.rounds, tries: 3, packets: 20_000 };
         let rounds = measure::new_flows(&mut driver, &mut scene, &traffic, TABLE, plan);
         Some(cost(name, "insert into a full LRU hash", &rounds, target, String::new()))
@@ -349,12 +349,16 @@ fn rate(name: String, ours: &Measured, theirs: &Measured, target: Option<Target>
 
 /// The packets that open flows, and those of flows under way.
 fn traffic(site: Site, amount: &Amount) -> (Traffic, Traffic) {
-    let flows = |traffic: Traffic| traffic.flows(amount.flows, PER_CLIENT);
+    let flows = |traffic: Traffic| sized(site, traffic.flows(amount.flows, PER_CLIENT));
     if site.udp {
         let datagrams = flows(Traffic::udp(site.vip()));
         return (datagrams.clone(), datagrams);
     }
     (flows(Traffic::tcp(site.vip(), SYN)), flows(Traffic::tcp(site.vip(), ACK)))
+}
+
+fn sized(site: Site, traffic: Traffic) -> Traffic {
+    if site.mode == Mode::Tunnel { traffic.resized() } else { traffic }
 }
 
 fn described(site: Site) -> String {
