@@ -65,8 +65,12 @@ pub(crate) fn link(ctx: &XdpContext, v6: bool, hop: &Hop) -> Result<(), Event> {
 #[inline(always)]
 pub(crate) fn ethernet(ctx: &XdpContext, hop: &Hop, ether_type: u16) -> Option<()> {
     let header = ptr_at::<EthHdr>(ctx, 0)?;
-    let ([a, b, c, d, last @ ..], [e, f, rest @ ..]) = (hop.to, hop.from);
-    let words = [[a, b, c, d], [last[0], last[1], e, f], rest];
+    let (to, from) = (hop.to, hop.from);
+    let words = [
+        [to[0], to[1], to[2], to[3]],
+        [to[4], to[5], from[0], from[1]],
+        [from[2], from[3], from[4], from[5]],
+    ];
     for (at, word) in words.into_iter().enumerate() {
         // SAFETY: `ptr_at` has checked the bounds; both addresses are in the first twelve bytes.
         unsafe { header.cast::<[u8; 4]>().add(at).write(word) };

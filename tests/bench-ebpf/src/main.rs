@@ -32,7 +32,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use crate::draw::{Draw, LONG, SHORT};
+use crate::draw::{APART, Draw, LONG, SHORT};
 
 /// A five-tuple in 40 bytes, as the packet carries it; IPv4 mapped into IPv6.
 #[repr(C)]
@@ -198,6 +198,11 @@ fn settle() -> Option<()> {
 /// The next flow, counted from the first.
 #[inline(always)]
 fn drawn(draw: &Draw, next: &mut u64) -> u32 {
+    if draw.twice != 0 {
+        let this = *next / (2 * APART) * APART + *next % APART;
+        *next += 1;
+        return this as u32;
+    }
     if draw.step != 0 {
         let this = *next as u32;
         let following = this + draw.step;

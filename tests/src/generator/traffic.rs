@@ -69,6 +69,13 @@ impl Traffic {
         self.in_order()
     }
 
+    /// The same flows in order, two packets of each.
+    #[must_use]
+    pub fn twice(mut self) -> Self {
+        self.draw.twice = 1;
+        self.in_order()
+    }
+
     /// The same for a program that changes a packet's length: what the driver does to bring it back
     /// it does for everything that is compared.
     #[must_use]
@@ -121,6 +128,8 @@ impl Traffic {
             ip_sum_at: if v6 { 0 } else { 24 },
             l4_sum_at: at(l4_sum_at),
             resized: 0,
+            twice: 0,
+            pad: 0,
         };
         Self { draw }
     }

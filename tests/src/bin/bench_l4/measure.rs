@@ -200,9 +200,10 @@ pub(crate) fn new_flows(
                 let mut run = |subject| driver.run(subject, &these, plan.packets);
                 best.empty = best.empty.min(run(Subject::Empty));
                 best.against = best.against.min(run(Subject::Insert));
-                let pair = run(Subject::Holdfast) + run(Subject::Holdfast);
+                let twice = these.clone().twice();
+                let one = driver.run(Subject::Holdfast, &twice, 2 * plan.packets);
                 // Of the two packets' empty programs one is taken off here, the other with all.
-                best.ours = best.ours.min(pair - best.empty);
+                best.ours = best.ours.min(2.0 * one - best.empty);
                 sent += u64::from(plan.packets);
             }
             best
