@@ -199,7 +199,9 @@ fn place(ctx: &XdpContext, judging: &Judging<'_>, renews: bool) -> Result<Event,
     }
     count::event(judging.vip.listener, chosen);
     let work = crate::work::work().ok_or(Event::DropInternal)?;
-    let _not_yet = pin::touch(work, judging, Touch::NewFlow, false);
+    if work.pinned {
+        let _not_yet = pin::touch(work, judging, Touch::NewFlow, false);
+    }
     work.pin_owed = 1;
     write(judging, renews)?;
     debug!(ctx, "flow placed: backend {}", work.backend.id());

@@ -24,15 +24,18 @@ pub(crate) fn choose(judging: &Judging<'_>, begins: bool) -> Result<Event, Event
     if follow(judging) { Ok(Event::PinFollowed) } else { select::choose(judging.vip, begins) }
 }
 
-/// Puts the backend of the client's pin into [`Work::backend`]; false: there is no valid one.
+/// Puts the backend of the client's pin into [`Work::backend`]; false: there is no valid one. Whether
+/// there is one at all is in [`Work::pinned`].
 #[inline(never)]
 fn follow(judging: &Judging<'_>) -> bool {
     let Some(work) = work() else { return false };
+    work.pinned = false;
     if judging.vip.scope == 0 {
         return false;
     }
     key(work, judging.vip);
     let Some(found) = PINS.get_ptr_mut(&work.pin_key) else { return false };
+    work.pinned = true;
     let (standing, backend) = standing(found, judging);
     work.backend = backend;
     matches!(standing, Standing::Honoured)

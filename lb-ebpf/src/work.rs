@@ -3,7 +3,7 @@
 use lb_common::{
     address::Address,
     event::Event,
-    layout::{BackendRef, Datagram, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
+    layout::{BackendRef, Datagram, FLOWS_IN_LINE, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
 };
 
 use crate::{
@@ -40,8 +40,10 @@ pub(crate) struct Work {
     pub(crate) new_flow: u8,
     /// The state of its flow.
     pub(crate) state: u8,
-    /// The best place for a new flow so far; see [`crate::lines`].
-    pub(crate) best: u64,
+    /// What places of a line offer to a new flow; see [`crate::lines`].
+    pub(crate) offers: [u64; FLOWS_IN_LINE],
+    /// Its client has a pin, honoured or not.
+    pub(crate) pinned: bool,
     /// Where its flow's entry is, or could be.
     pub(crate) found: Found,
     /// Translated: the source that it gets, and which of the backend's that is.

@@ -7,10 +7,6 @@ pub(crate) const SHORT: u32 = 64;
 /// Bytes of the longest packet.
 pub(crate) const LONG: u32 = 80;
 
-/// So many packets are between the first of a flow and its second: an acknowledgement that ends a
-/// handshake is followed by a request, while others come in between.
-pub(crate) const APART: u64 = 32;
-
 /// The one row of the array `DRAW`.
 ///
 /// A flow has a number, which stands in the source address and port: flow `n` is that of client
@@ -50,8 +46,8 @@ pub(crate) struct Draw {
     /// Not 0: the driver asks the kernel for the packet's length each time, also when it is right.
     /// So what it costs to bring it back after a tunnel is part of what the empty program costs.
     pub(crate) resized: u32,
-    /// Not 0: in order, each flow has two packets, the second one [`APART`] after the first.
-    pub(crate) twice: u32,
+    /// Not 0: in order, each flow has two packets, the second one so many after the first.
+    pub(crate) apart: u32,
     /// Zero.
     pub(crate) pad: u32,
 }

@@ -32,7 +32,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use crate::draw::{APART, Draw, LONG, SHORT};
+use crate::draw::{Draw, LONG, SHORT};
 
 /// A five-tuple in 40 bytes, as the packet carries it; IPv4 mapped into IPv6.
 #[repr(C)]
@@ -198,8 +198,9 @@ fn settle() -> Option<()> {
 /// The next flow, counted from the first.
 #[inline(always)]
 fn drawn(draw: &Draw, next: &mut u64) -> u32 {
-    if draw.twice != 0 {
-        let this = *next / (2 * APART) * APART + *next % APART;
+    let apart = u64::from(draw.apart);
+    if apart != 0 {
+        let this = *next / (2 * apart) * apart + *next % apart;
         *next += 1;
         return this as u32;
     }

@@ -11,6 +11,10 @@ const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
 /// A client's first port.
 const PORT: u16 = 20_000;
 
+/// So far is the second packet of a flow from its first, where it has two: a handshake's last
+/// acknowledgement is followed by a request, while others come in between.
+const APART: u32 = 32;
+
 /// Flows, and how they are drawn.
 #[derive(Clone, Debug)]
 pub struct Traffic {
@@ -69,10 +73,10 @@ impl Traffic {
         self.in_order()
     }
 
-    /// The same flows in order, two packets of each.
+    /// The same flows in order, a multiple of 32, with two packets of each.
     #[must_use]
     pub fn twice(mut self) -> Self {
-        self.draw.twice = 1;
+        self.draw.apart = APART;
         self.in_order()
     }
 
@@ -128,7 +132,7 @@ impl Traffic {
             ip_sum_at: if v6 { 0 } else { 24 },
             l4_sum_at: at(l4_sum_at),
             resized: 0,
-            twice: 0,
+            apart: 0,
             pad: 0,
         };
         Self { draw }
