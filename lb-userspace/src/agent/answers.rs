@@ -64,6 +64,7 @@ pub fn status(status: &Status, about: &About<'_>) -> wire::Status {
             replies: table(status.replies),
         },
         listeners: status.listeners.iter().map(listener).collect(),
+        pools: status.pools.iter().map(wire::Pool::from).collect(),
         backends: status.backends.iter().map(backend).collect(),
         events: wire::Events::of(&events),
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::wire;
-use crate::config::{Persistence, Protocol, Refresh};
+use crate::config::{Forward, Persistence, Pool, Protocol, Refresh, TunnelKind};
 
 /// `tcp` or `udp`.
 #[must_use]
@@ -20,6 +20,31 @@ pub fn backend_address(address: IpAddr, port: Option<u16>) -> String {
     match port {
         Some(port) => SocketAddr::new(address, port).to_string(),
         None => address.to_string(),
+    }
+}
+
+impl From<&Pool> for wire::Pool {
+    fn from(pool: &Pool) -> Self {
+        let tunnel = match pool.forward {
+            Forward::Nat | Forward::Dsr => None,
+            Forward::Tunnel(tunnel) => Some(tunnel),
+        };
+        Self {
+            name: pool.name.clone(),
+            forward: pool.forward.name().to_owned(),
+            tunnel: tunnel.map(|tunnel| wire::Tunnel {
+                kind: tunnel.kind.name().to_owned(),
+                port: match tunnel.kind {
+                    TunnelKind::IpIp => None,
+                    TunnelKind::Gue { port } => Some(port),
+                },
+                source: tunnel.source.map(|source| source.to_string()),
+                mtu: tunnel.mtu,
+            }),
+            nat_sources: pool.nat_sources.clone(),
+            scheduler: pool.scheduler.word().to_owned(),
+            slow_start_ms: u64::try_from(pool.slow_start.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 }
 

@@ -4,7 +4,10 @@
 //! header on. Counters begin when their listener or backend was first configured and outlive the
 //! agent. A reader passes over fields that it does not know.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use lb_common::event::{EVENTS, Event, EventKind};
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,9 @@ pub struct Status {
     pub tables: Tables,
     /// In the order of the configuration.
     pub listeners: Vec<Listener>,
+    /// In the order of the configuration.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
     /// In the order of the configuration, then removed ones that flows or pins still name.
     pub backends: Vec<Backend>,
     /// What was counted over all listeners, and for none.
@@ -86,6 +92,40 @@ pub struct TableUse {
     pub capacity: u64,
     /// Entries that gave way to others because the table was full. Approximate.
     pub evicted: u64,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// `nat`, `dsr` or `tunnel`.
+    pub forward: String,
+    /// Null: it has none.
+    #[serde(default)]
+    pub tunnel: Option<Tunnel>,
+    /// `nat`: addresses that packets come from; empty: as the routes say.
+    pub nat_sources: Vec<IpAddr>,
+    /// `maglev`, `round-robin` or `least-connections`.
+    pub scheduler: String,
+    /// How long the share of a backend that comes back takes to become whole; 0: no time.
+    pub slow_start_ms: u64,
+}
+
+/// How packets to a pool's backends are wrapped up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// `ipip` or `gue`.
+    pub kind: String,
+    /// UDP port of `gue`.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Network that outer sources are taken from; null: as the routes say.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Bytes that the way to the backends carries; null: as the interfaces say.
+    #[serde(default)]
+    pub mtu: Option<u16>,
 }
 
 /// A listener.

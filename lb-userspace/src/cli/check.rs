@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     exit::{VerbError, WRONG, report, write_error},
     human::{bytes, exact},
-    persistence,
+    persistence, pool,
     table::{
         Column::{Left, Right},
         printable, render,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{convert, wire},
-    config::{Config, Forward, Health, OnDown, Pool, Probe, TunnelKind, XdpMode},
+    config::{Config, Health, OnDown, Pool, Probe, XdpMode},
     limits,
 };
 
@@ -127,10 +127,11 @@ fn pools(config: &Config) -> String {
         .pools
         .iter()
         .map(|pool| {
+            let words = wire::Pool::from(pool);
             vec![
                 pool.name.clone(),
-                forward(pool),
-                scheduler(pool),
+                pool::forward(&words),
+                pool::scheduler(&words),
                 on_down(pool.on_down).to_owned(),
                 pool.backends.len().to_string(),
                 pool.health.as_ref().map_or_else(|| "none".to_owned(), health),
@@ -222,65 +223,22 @@ fn pool_document(pool: &Pool) -> Value {
             })
         })
         .collect();
+    let words = wire::Pool::from(pool);
     json!({
-        "name": pool.name,
-        "forward": pool.forward.name(),
-        "tunnel": tunnel_document(pool.forward),
+        "name": words.name,
+        "forward": words.forward,
+        "tunnel": words.tunnel,
         "on_down": on_down(pool.on_down),
-        "scheduler": pool.scheduler.word(),
-        "slow_start_ms": u64::try_from(pool.slow_start.as_millis()).unwrap_or(u64::MAX),
-        "nat_sources": pool.nat_sources,
+        "scheduler": words.scheduler,
+        "slow_start_ms": words.slow_start_ms,
+        "nat_sources": words.nat_sources,
         "health": pool.health.as_ref().map(health),
         "backends": backends,
     })
 }
 
-fn tunnel_document(forward: Forward) -> Option<Value> {
-    let tunnel = match forward {
-        Forward::Nat | Forward::Dsr => return None,
-        Forward::Tunnel(tunnel) => tunnel,
-    };
-    let port = match tunnel.kind {
-        TunnelKind::IpIp => None,
-        TunnelKind::Gue { port } => Some(port),
-    };
-    Some(json!({
-        "kind": tunnel.kind.name(),
-        "port": port,
-        "source": tunnel.source.map(|source| source.to_string()),
-        "mtu": tunnel.mtu,
-    }))
-}
-
 fn pool_name(config: &Config, index: usize) -> String {
     config.pools.get(index).map(|pool| pool.name.clone()).unwrap_or_default()
-}
-
-fn forward(pool: &Pool) -> String {
-    match pool.forward {
-        Forward::Dsr => "dsr".to_owned(),
-        Forward::Tunnel(tunnel) => {
-            let port = match tunnel.kind {
-                TunnelKind::IpIp => String::new(),
-                TunnelKind::Gue { port } => format!(" to port {port}"),
-            };
-            let source = tunnel.source.map_or_else(String::new, |source| format!(" from {source}"));
-            format!("tunnel, {}{port}{source}", tunnel.kind.name())
-        }
-        Forward::Nat if pool.nat_sources.is_empty() => "nat".to_owned(),
-        Forward::Nat => {
-            let sources: Vec<String> = pool.nat_sources.iter().map(ToString::to_string).collect();
-            format!("nat from {}", sources.join(", "))
-        }
-    }
-}
-
-fn scheduler(pool: &Pool) -> String {
-    let word = pool.scheduler.word();
-    if pool.slow_start.is_zero() {
-        return word.to_owned();
-    }
-    format!("{word}, slow start {}", humantime::format_duration(pool.slow_start))
 }
 
 const fn on_down(on_down: OnDown) -> &'static str {

@@ -14,6 +14,7 @@ pub mod decap;
 mod exit;
 mod human;
 mod persistence;
+mod pool;
 #[cfg(test)]
 mod samples;
 mod sessions;

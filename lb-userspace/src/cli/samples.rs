@@ -7,7 +7,7 @@ use lb_common::event::{EVENTS, Event};
 use crate::{
     api::wire::{
         Backend, BackendState, Events, Health, Intent, Interface, LastReload, Listener,
-        Persistence, Reach, Status, TableUse, Tables, events_by_name,
+        Persistence, Pool, Reach, Status, TableUse, Tables, Tunnel, events_by_name,
     },
     config,
 };
@@ -40,6 +40,20 @@ pub(crate) fn sample_status() -> Status {
         events: events_by_name(&counts),
         error: None,
     };
+    let pool = |name: &str, forward: &str, tunnel| Pool {
+        name: name.to_owned(),
+        forward: forward.to_owned(),
+        tunnel,
+        nat_sources: Vec::new(),
+        scheduler: "maglev".to_owned(),
+        slow_start_ms: 0,
+    };
+    let tunnel = Tunnel {
+        kind: "gue".to_owned(),
+        port: Some(6080),
+        source: Some("10.0.1.0/24".to_owned()),
+        mtu: None,
+    };
     Status {
         version: "0.1.0".to_owned(),
         layout: 1,
@@ -62,6 +76,14 @@ pub(crate) fn sample_status() -> Status {
             flows: TableUse { held: 1, capacity: 1_000_000, evicted: 3 },
             replies: TableUse { held: 1, capacity: 1_000_000, evicted: 0 },
         },
+        pools: vec![
+            pool("web", "nat", None),
+            Pool {
+                scheduler: "least-connections".to_owned(),
+                slow_start_ms: 30_000,
+                ..pool("far", "tunnel", Some(tunnel))
+            },
+        ],
         listeners: vec![
             listener("web", "203.0.113.10:80", Some(persistence)),
             listener("web6", "[2001:db8::10]:80", None),

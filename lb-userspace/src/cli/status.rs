@@ -2,17 +2,18 @@
 
 use super::{
     human::{bytes, count, duration, exact},
-    persistence,
+    persistence, pool,
     table::{
         Column::{self, Left, Right},
         printable, render,
     },
 };
-use crate::api::wire::{Backend, BackendState, EventCount, Health, Status, Tables};
+use crate::api::wire::{Backend, BackendState, EventCount, Health, Pool, Status, Tables};
 
 /// The page.
 pub(super) fn page(status: &Status) -> String {
-    let mut sections = vec![instance(status), listeners(status), backends(&status.backends)];
+    let mut sections =
+        vec![instance(status), listeners(status), pools(&status.pools), backends(&status.backends)];
     sections.push(tables(&status.tables));
     let events = &status.events;
     sections.push(if events.dropped.is_empty() {
@@ -89,6 +90,14 @@ fn listeners(status: &Status) -> String {
         .collect();
     let errors = status.listeners.iter().any(|listener| listener.error.is_some());
     render(if errors { &COLUMNS } else { &COLUMNS[..8] }, &rows)
+}
+
+fn pools(pools: &[Pool]) -> String {
+    let rows: Vec<Vec<String>> = pools
+        .iter()
+        .map(|pool| vec![pool.name.clone(), pool::forward(pool), pool::scheduler(pool)])
+        .collect();
+    render(&[Left("POOL"), Left("FORWARD"), Left("SCHEDULER")], &rows)
 }
 
 fn backends(backends: &[Backend]) -> String {

@@ -25,6 +25,8 @@ use crate::{
 pub struct Status {
     /// Listeners, in the order of the configuration.
     pub listeners: Vec<ListenerStatus>,
+    /// Pools, as configured.
+    pub pools: Vec<config::Pool>,
     /// Backends, in the order of the configuration, then those removed that still serve flows.
     pub backends: Vec<BackendStatus>,
     /// What packets of no listener came to.
@@ -127,6 +129,7 @@ pub fn gather(maps: &impl LbMaps, sources: &Sources<'_>) -> Result<Status, MapEr
     };
     Ok(Status {
         listeners: listeners(maps, sources)?,
+        pools: sources.config.pools.clone(),
         backends: backends(maps, sources)?,
         other: maps.listener_counters(0)?,
         pins: held(|swept| (swept.held.pins, swept.evicted.pins), limits.pins),
