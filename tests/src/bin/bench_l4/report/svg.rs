@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use super::{Machine, number};
 use crate::{rows::Row, stats::Target};
 
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1040.0;
 /// Where the scale begins and ends.
-const LEFT: f64 = 330.0;
-const RIGHT: f64 = 800.0;
+const LEFT: f64 = 410.0;
+const RIGHT: f64 = 880.0;
 const TOP: f64 = 70.0;
 const LINE: f64 = 26.0;
 
@@ -23,7 +23,7 @@ pub(crate) fn write(path: &Path, machine: &Machine, rows: &[Row]) -> anyhow::Res
 fn plot(machine: &Machine, rows: &[Row]) -> String {
     let scale = Scale::of(rows);
     let bottom = TOP + LINE * f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-    let height = bottom + 40.0;
+    let height = bottom + 56.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
@@ -51,7 +51,7 @@ fn plot(machine: &Machine, rows: &[Row]) -> String {
         y += LINE;
     }
     let legend = "line: minimum to median; dot: lower quartile; bar: to be reached";
-    text(&mut out, (16.0, bottom + 18.0), "fill=\"#555\" font-size=\"11\"", legend);
+    text(&mut out, (16.0, bottom + 42.0), "fill=\"#555\" font-size=\"11\"", legend);
     out.push_str("</svg>\n");
     out
 }
