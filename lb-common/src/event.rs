@@ -120,6 +120,7 @@ events! {
     DropFlood = 49, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
     PassGroupFrame = 50, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
     DropUdpUnsummed = 51, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
+    PassPathMtu = 52, "pass_path_mtu", Passed, "An ICMP error of a router inside a tunnel: its packet was too big there.";
 }
 
 #[cfg(test)]

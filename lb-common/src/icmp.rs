@@ -11,6 +11,8 @@ use crate::{
 pub const HEADER_LEN: usize = 8;
 /// Where the checksum stands.
 pub const CHECK: usize = 2;
+/// Where four bytes stand that each type has for itself: an MTU, of those that report one.
+pub const OWN_WORD: usize = 4;
 /// Bytes of a quoted packet after its IP header that every error holds (RFC 792), and that are
 /// needed: the ports, and of UDP the checksum.
 pub const QUOTED_MIN: u32 = 8;
@@ -57,6 +59,14 @@ pub const fn message_v6(kind: u8, code: u8) -> Message {
         (128, 0) => Message::Echo,
         _ => Message::Other(Event::PassNotTcpUdp),
     }
+}
+
+/// Does an error of that type and code say that a packet was too big for the next hop (RFC 1191, 4;
+/// RFC 4443, 3.2)?
+#[inline(always)]
+#[must_use]
+pub const fn is_too_big(v6: bool, kind: u8, code: u8) -> bool {
+    if v6 { kind == 2 } else { kind == 3 && code == 4 }
 }
 
 /// Type and code of an echo request and of its answer.

@@ -28,6 +28,7 @@ pub mod icmp;
 pub mod layout;
 pub mod lines;
 pub mod maps;
+pub mod mtu;
 pub mod nat;
 pub mod pin;
 pub mod rate;

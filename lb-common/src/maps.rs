@@ -1,7 +1,7 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 9;
+pub const LAYOUT_VERSION: u32 = 10;
 
 /// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";
@@ -50,6 +50,8 @@ pub const SWEEP: &str = "SWEEP";
 pub const SWEEP_SCOPES: &str = "SWEEP_SCOPES";
 /// Array of [`crate::layout::Lives`], by backend.
 pub const SWEEP_LIVES: &str = "SWEEP_LIVES";
+/// Array of words, by backend: see [`crate::mtu`]. The program's own.
+pub const PATH_MTUS: &str = "PATH_MTUS";
 /// Array of one word: what [`READ_JIFFIES`] has read.
 pub const JIFFIES: &str = "JIFFIES";
 /// Array of one word: the time that the program takes for now when [`TEST_CLOCK`] is set.

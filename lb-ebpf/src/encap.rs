@@ -6,6 +6,7 @@ use lb_common::{
     checksum::fold,
     event::Event,
     layout::{Backend, Encapsulation, FlowKey, Tunnel},
+    mtu::UDP,
     select::flow_hash,
     tunnel::{self as rules, IPIP, IPV6, TTL, class_of},
 };
@@ -19,13 +20,12 @@ use network_types::{
 use crate::{
     ctx::{ptr_at, read},
     maps::BACKENDS,
+    mtu,
     parse::Packet,
     select, transmit,
     work::Work,
 };
 
-/// IP protocol number of UDP.
-const UDP: u8 = 17;
 /// Don't fragment: a part of a tunnelled packet finds no way out of the tunnel.
 const DF: u8 = 0x40;
 
@@ -43,23 +43,17 @@ struct Outer {
 
 /// Refuses a packet that does not fit into the backend's tunnel, if it has one.
 #[inline(always)]
-pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Event> {
+pub(crate) fn check(packet: &Packet, backend: &Backend, id: u32) -> Result<(), Event> {
     if backend.tunnel.kind == Encapsulation::None.code() {
         return Ok(());
     }
-    if fits(packet, backend) { Ok(()) } else { Err(Event::DropTooBig) }
+    if fits(packet, backend, id) { Ok(()) } else { Err(Event::DropTooBig) }
 }
 
 /// A function of its own, so that ways without a tunnel have more of the stack.
 #[inline(never)]
-fn fits(packet: &Packet, backend: &Backend) -> bool {
-    length(packet) <= room(backend)
-}
-
-/// The largest IP packet that the backend's tunnel carries, in bytes.
-#[inline(always)]
-pub(crate) fn room(backend: &Backend) -> u32 {
-    rules::largest(&backend.tunnel, !backend.address.is_v4()).into()
+fn fits(packet: &Packet, backend: &Backend, id: u32) -> bool {
+    mtu::fits(backend, id, packet.v6, length(packet))
 }
 
 /// Bytes of the IP packet.
@@ -87,7 +81,7 @@ impl Inner {
     pub(crate) fn of(ctx: &XdpContext, work: &Work) -> Option<Self> {
         let packet = &work.packet;
         Some(Self {
-            hash: hash(work),
+            hash: hash(packet.part.is_whole(), work.found.tag, &packet.key),
             length: length(packet) as u16,
             class: class(ctx, packet)?,
             v6: packet.v6,
@@ -153,11 +147,10 @@ pub(crate) fn is_ipip(backend: &Backend) -> bool {
 /// The same for all packets of a flow, and for all fragments of a datagram: they meet in one
 /// receive queue. Of a flow it is made of its tag, which is known already.
 #[inline(always)]
-fn hash(work: &Work) -> u64 {
-    if work.packet.part.is_whole() {
-        return rules::flow_hash(work.found.tag);
+pub(crate) fn hash(whole: bool, tag: u64, key: &FlowKey) -> u64 {
+    if whole {
+        return rules::flow_hash(tag);
     }
-    let key = &work.packet.key;
     flow_hash(select::seed(), &FlowKey { source_port_be: 0, destination_port_be: 0, ..*key })
 }
 

@@ -283,7 +283,7 @@ pub(crate) fn way_to(
     if backend.hop.interface == 0 {
         return Err(Event::DropNoNextHop);
     }
-    encap::check(&work.packet, backend)?;
+    encap::check(&work.packet, backend, work.backend.id())?;
     work.hop = backend.hop;
     work.tunnel = backend.tunnel.kind;
     work.translated = u8::from(nat_port_be != 0);

@@ -6,6 +6,8 @@ use lb_common::{
     address::Address,
     checksum::Delta,
     event::Event,
+    features::Features,
+    fragment::Part,
     header::{self, can_come_from},
     icmp::{self, Change, Message},
     layout::FlowKey,
@@ -15,8 +17,10 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     classify,
     ctx::{ptr_at, read, write},
+    features::have,
     flow::{self, Judging},
     maps::BACKENDS,
+    mtu,
     parse::quoted,
     pin, reply,
     reset::swap_macs,
@@ -33,6 +37,8 @@ pub(crate) struct Quoted {
     pub(crate) l4: usize,
     /// How much of it from there on is in the error.
     pub(crate) len: u32,
+    /// Which part of its datagram it is.
+    pub(crate) part: Part,
     /// Where the error comes from.
     pub(crate) sender: Address,
     /// Where it will come from, if it is translated.
@@ -52,8 +58,16 @@ pub(crate) fn place(ctx: &XdpContext) -> Result<Event, Event> {
         Message::Other(event) => Err(event),
         Message::Echo => echo(ctx),
         Message::Error => {
-            quoted(ctx)?;
-            let way = error()?;
+            let way = quoted(ctx, work.packet.l4 + icmp::HEADER_LEN, work.packet.v6)
+                .and_then(|()| error());
+            if matches!(way, Err(Event::PassIcmpError))
+                && have(Features::TUNNEL)
+                && icmp::is_too_big(work.packet.v6, kind, code)
+            {
+                // About no flow by itself: maybe by the packet in it.
+                return Err(mtu::learn(ctx));
+            }
+            let way = way?;
             // From here, not from where the way is found: the stack has room for four calls.
             translate(ctx)?;
             Ok(way)
@@ -86,20 +100,32 @@ fn error() -> Result<Event, Event> {
     Ok(Event::IcmpReplied)
 }
 
-/// To the flow's backend. Where the flow is not known, and where none need be for its packets to
-/// go on, to the one of its client's pin, else of the hash.
+/// To the flow's backend.
 #[inline(always)]
 fn to_backend(judging: &Judging<'_>) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     check(work)?;
-    if flow::known(judging) {
-        let work = crate::work::work().ok_or(Event::DropInternal)?;
-        let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
+    let known = backend_of_flow(judging)?;
+    let work = crate::work::work().ok_or(Event::DropInternal)?;
+    let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
+    if known {
         flow::way_to(work, backend, work.nat_address, work.nat_port_be)?;
         work.quoted.sender_to = work.nat_address;
-        return Ok(Event::IcmpForwarded);
+    } else {
+        flow::way_to(work, backend, FlowKey::NO_ADDRESS, 0)?;
     }
-    let work = crate::work::work().ok_or(Event::DropInternal)?;
+    Ok(Event::IcmpForwarded)
+}
+
+/// Puts the backend of the flow that the packet's key names into [`Work::backend`]. Where it is not
+/// known, and where none need be for its packets to go on, the one of its client's pin, else of the
+/// hash. Is it known?
+#[inline(always)]
+pub(crate) fn backend_of_flow(judging: &Judging<'_>) -> Result<bool, Event> {
+    if flow::known(judging) {
+        return Ok(true);
+    }
+    let work = work().ok_or(Event::DropInternal)?;
     if flow::translates(judging.vip) {
         return Err(Event::PassIcmpError);
     }
@@ -109,10 +135,7 @@ fn to_backend(judging: &Judging<'_>) -> Result<Event, Event> {
     work.client = work.packet.key.source;
     let _pin_or_hash = pin::choose(judging, false)
         .map_err(|event| if event == Event::DropNoFlow { Event::PassIcmpError } else { event })?;
-    let work = crate::work::work().ok_or(Event::DropInternal)?;
-    let backend = BACKENDS.get(work.backend.id()).ok_or(Event::DropInternal)?;
-    flow::way_to(work, backend, FlowKey::NO_ADDRESS, 0)?;
-    Ok(Event::IcmpForwarded)
+    Ok(false)
 }
 
 /// Refuses what must not be forwarded: of the error itself, and of the flow that it is about.

@@ -39,6 +39,7 @@ mod icmp;
 mod iterator;
 mod lines;
 mod maps;
+mod mtu;
 mod nat;
 mod parse;
 mod pin;

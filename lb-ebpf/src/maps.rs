@@ -95,6 +95,10 @@ pub(crate) static JIFFIES: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static TOO_BIG: Array<u64> = Array::with_max_entries(BUCKETS, 0);
 
+/// What routers inside tunnels report; see [`lb_common::mtu`].
+#[map]
+pub(crate) static PATH_MTUS: Array<u64> = Array::with_max_entries(4096, 0);
+
 /// Rates of new flows; see [`flood`].
 #[map]
 pub(crate) static FLOOD_CELLS: Array<u64> = Array::with_max_entries(flood::CELLS, 0);

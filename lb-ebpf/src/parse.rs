@@ -375,14 +375,14 @@ fn udp(ctx: &XdpContext, network: &Network) -> Result<Transport, Event> {
     Ok((ports_be, u16::from_be_bytes(header.len), None, header.check != [0; 2]))
 }
 
-/// Reads the packet that an ICMP error quotes, into [`crate::work::Work::quoted`]: at least its
-/// ports must be there.
+/// Reads the packet that an ICMP error quotes, which begins at `l3`, into
+/// [`crate::work::Work::quoted`]: at least its ports must be there.
 #[inline(never)]
-pub(crate) fn quoted(ctx: &XdpContext) -> Result<(), Event> {
+pub(crate) fn quoted(ctx: &XdpContext, l3: usize, v6: bool) -> Result<(), Event> {
     let work = work().ok_or(Event::DropInternal)?;
-    let l3 = work.packet.l4 + icmp::HEADER_LEN;
-    let len = (work.packet.l4_len as usize).saturating_sub(icmp::HEADER_LEN);
-    let (protocol, header_len) = if work.packet.v6 {
+    let end = work.packet.l4 + work.packet.l4_len as usize;
+    let len = end.saturating_sub(l3);
+    let (protocol, header_len, part) = if v6 {
         let header = read::<Ipv6Hdr>(ctx, l3).ok_or(Event::PassIcmpError)?;
         if header.vcf[0] >> 4 != 6 {
             return Err(Event::PassIcmpError);
@@ -399,7 +399,7 @@ pub(crate) fn quoted(ctx: &XdpContext) -> Result<(), Event> {
         }
         work.quoted.key.source = Address::from_v4(header.src_addr);
         work.quoted.key.destination = Address::from_v4(header.dst_addr);
-        (header.proto, header_len)
+        (header.proto, header_len, part)
     };
     let header_end = header_len + icmp::QUOTED_MIN as usize;
     if Protocol::from_code(protocol).is_none() || len < header_end {
@@ -414,13 +414,16 @@ pub(crate) fn quoted(ctx: &XdpContext) -> Result<(), Event> {
     work.quoted.l3 = l3;
     work.quoted.l4 = l4;
     work.quoted.len = (len - header_len) as u32;
+    work.quoted.part = part;
     Ok(())
 }
 
-/// The protocol of a quoted IPv6 packet and the length of its headers before that.
+/// The protocol of a quoted IPv6 packet, the length of its headers before that, and which part of
+/// its datagram it is.
 #[inline(always)]
-fn quoted_chain(ctx: &XdpContext, first: usize, mut next: u8) -> Result<(u8, usize), Event> {
+fn quoted_chain(ctx: &XdpContext, first: usize, mut next: u8) -> Result<(u8, usize, Part), Event> {
     const MOST_HEADERS: usize = 4;
+    let mut part = Part::WHOLE;
     let mut skipped = 0_usize;
     for _ in 0..MOST_HEADERS {
         if !is_extension(next) {
@@ -435,11 +438,12 @@ fn quoted_chain(ctx: &XdpContext, first: usize, mut next: u8) -> Result<(u8, usi
     }
     if next == FRAGMENT {
         let fragment = read::<Fragment>(ctx, first + skipped).ok_or(Event::PassIcmpError)?;
-        if !Part::from_v6(fragment.part).has_header() {
+        part = Part::from_v6(fragment.part);
+        if !part.has_header() {
             return Err(Event::PassIcmpError);
         }
         next = fragment.next;
         skipped += size_of::<Fragment>();
     }
-    Ok((next, Ipv6Hdr::LEN + skipped))
+    Ok((next, Ipv6Hdr::LEN + skipped, part))
 }

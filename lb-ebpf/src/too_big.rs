@@ -20,6 +20,7 @@ use crate::{
     clock,
     ctx::{len, ptr_at, write},
     maps::{BACKENDS, TOO_BIG},
+    mtu,
     parse::Packet,
     rate, select, transmit,
     work::{Work, work},
@@ -36,7 +37,7 @@ pub(crate) fn answer(ctx: &XdpContext) -> Result<Event, Event> {
     if !admitted(&work.packet) {
         return Err(Event::DropTooBigOften);
     }
-    let mtu = tunnel::largest(&backend.tunnel, !backend.address.is_v4());
+    let mtu = mtu::largest(backend, work.backend.id(), work.packet.v6);
     work.hop = transmit::way_back(ctx, &work.packet);
     let done = if work.packet.v6 { ipv6(ctx, work, mtu) } else { ipv4(ctx, work, mtu) };
     done.ok_or(Event::DropInternal)?;

@@ -10,6 +10,7 @@ use crate::{
     icmp::Quoted,
     lines::Found,
     maps::WORK,
+    mtu::QuotedOuter,
     parse::{Kind, Options, Packet},
     rewrite::Endpoints,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) options: Options,
     /// The packet that it is about, of an ICMP error.
     pub(crate) quoted: Quoted,
+    /// The header around that packet, where that came out of a tunnel.
+    pub(crate) quoted_outer: QuotedOuter,
     /// Its client: who sent it or, of an answer, who gets it.
     pub(crate) client: Address,
     /// Row of its listener; 0: none.

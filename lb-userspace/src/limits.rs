@@ -72,7 +72,7 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// `VIPS`.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 17] {
+pub fn entries(limits: &Limits) -> [(&'static str, u32); 18] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
@@ -88,6 +88,7 @@ pub fn entries(limits: &Limits) -> [(&'static str, u32); 17] {
         (maps::TURNS, pools + 1),
         (maps::BACKENDS, backends + 1),
         (maps::RUNNING, backends + 1),
+        (maps::PATH_MTUS, backends + 1),
         (maps::LISTENER_STATS, listeners + 1),
         (maps::BACKEND_STATS, backends + 1),
         (maps::IDENTITIES, 3 * listeners + pools + backends),
@@ -137,7 +138,9 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             maps::IDENTITIES => hash::<IdentityKey, Name>(map, entries),
             maps::SWEEP_SCOPES => hash::<u32, ScopeTimes>(map, entries),
             maps::SWEEP_LIVES => array(map, entries, size_of::<Lives>(), 1),
-            maps::TABLES | maps::TURNS => array(map, entries, size_of::<u64>(), 1),
+            maps::TABLES | maps::TURNS | maps::PATH_MTUS => {
+                array(map, entries, size_of::<u64>(), 1)
+            }
             maps::RUNNING => array(map, entries, size_of::<Running>(), 1),
             maps::POOLS => array(map, entries, size_of::<Pool>(), 1),
             maps::BACKENDS => array(map, entries, size_of::<Backend>(), 1),

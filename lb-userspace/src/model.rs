@@ -149,17 +149,21 @@ impl Model {
     /// What the data path needs for it.
     #[must_use]
     pub fn features(&self) -> Features {
+        let family = |v4: bool| if v4 { Features::V4 } else { Features::V6 };
         let of_listener = |listener: &Listener| {
-            let v4 = listener.key.address.is_v4();
             let tcp = listener.key.protocol == layout::Protocol::Tcp.code();
-            let family = if v4 { Features::V4 } else { Features::V6 };
-            // A tunnel may lead through the other one; but its packets are only sent.
-            family.with(if tcp { Features::TCP } else { Features::UDP })
+            let protocol = if tcp { Features::TCP } else { Features::UDP };
+            family(listener.key.address.is_v4()).with(protocol)
         };
         let of_pool = |pool: &Pool| match pool.forward {
             layout::Forward::Nat => Features::NAT,
             layout::Forward::Dsr => Features::default(),
-            layout::Forward::Tunnel => Features::TUNNEL,
+            // Errors from inside a tunnel are of its own family.
+            layout::Forward::Tunnel => pool
+                .backends
+                .iter()
+                .map(|backend| family(backend.address.is_v4()))
+                .fold(Features::TUNNEL, Features::with),
         };
         let of_listeners = self.listeners.iter().map(of_listener);
         of_listeners.chain(self.pools.iter().map(of_pool)).fold(Features::default(), Features::with)
@@ -294,7 +298,9 @@ mod tests {
         let both = Features::V4.with(Features::TCP);
         check(v4, "tcp", "nat", "10.0.0.1", both.with(Features::NAT));
         check(v4, "tcp", "dsr", "10.0.0.1", both);
-        check(v4, "tcp", "tunnel", "10.0.0.1", both.with(Features::TUNNEL));
+        let tunnel = both.with(Features::TUNNEL);
+        check(v4, "tcp", "tunnel", "10.0.0.1", tunnel);
+        check(v4, "tcp", "tunnel", "fd00::1", tunnel.with(Features::V6));
         let both = Features::V6.with(Features::UDP);
         check(v6, "udp", "dsr", "fd00::1", both);
     }

@@ -5,6 +5,12 @@
 //!
 //! clients --<-- router -- switch -- balancer  clients -- balancer -- router --<-- switch
 //!               10.0.1.1  10.0.3.1                       10.0.9.2    10.0.9.1     10.0.0.1
+//!
+//! to_tunnels (OneArm)
+//!
+//! clients -- switch -- router --<-- switch -- backends
+//!              |       10.0.3.1     10.0.0.9
+//!           balancer
 //! ```
 //! `<`: where the router sends packets of at most so many bytes. Both ends of the wire take longer
 //! ones, so neither tells the other of it: only ICMP does.
@@ -76,6 +82,48 @@ impl Lab {
             for backend in &self.backends {
                 backend.ip(&format!("route add {net} via {back}"));
             }
+        }
+        router
+    }
+
+    /// Puts a router between all others and the backends (`OneArm`), which sends `mtu` bytes at most
+    /// to the backends; `outer`: where tunnels come from besides the balancer's own address. The
+    /// backends' addresses stay, and they answer clients by way of the router, all of 1500 bytes.
+    ///
+    /// # Panics
+    ///
+    /// When a step fails.
+    #[must_use]
+    pub fn router_to_tunnels(&self, mtu: u16, outer: Option<&str>) -> Namespace {
+        assert_eq!(self.shape(), Shape::OneArm);
+        let router = self.router();
+        // Backends answer from addresses that the other side has.
+        router.sysctl("ipv4/conf/all/rp_filter", "0");
+        router.sysctl("ipv4/conf/default/rp_filter", "0");
+        self.plug(&router, "eth0", "router");
+        self.switch.ip("link add br1 type bridge mcast_snooping 0");
+        self.switch.ip("link set br1 up");
+        join((&router, "backends"), (&self.switch, "inside"));
+        router.ip(&format!("link set backends mtu {mtu}"));
+        let ports = (0..self.backends.len()).map(|index| format!("port{index}"));
+        for port in ports.chain(["inside".to_owned()]) {
+            self.switch.ip(&format!("link set {port} master br1"));
+        }
+        for (family, inside, outside, net, clients) in [
+            (Family::V4, "10.0.0.9/29", "10.0.3.1/16", "10.0.0.8/29", "10.0.1.0/24"),
+            (Family::V6, "fd00::9/125", "fd00::300/64", "fd00::8/125", "fd00::100/120"),
+        ] {
+            router.ip(&format!("addr add {inside} dev backends{}", nodad(inside)));
+            router.ip(&format!("addr add {outside} dev eth0{}", nodad(outside)));
+            let [inside, outside] = [inside, outside].map(|it| it.split('/').next().expect("one"));
+            self.balancer.ip(&format!("route add {net} via {outside}"));
+            for backend in &self.backends {
+                backend.ip(&format!("route add {clients} via {inside}"));
+                backend.ip(&format!("route add {} via {inside}", self.balancer_back(family)));
+            }
+        }
+        if let Some(outer) = outer {
+            router.ip(&format!("route add {outer} via {}", self.balancer_back(Family::V4)));
         }
         router
     }

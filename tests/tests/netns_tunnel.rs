@@ -194,6 +194,54 @@ fn a_small_hop_before_the_client_gue_6_in_6() {
     download(Family::V6, Family::V6, GUE);
 }
 
+/// A router in the tunnel takes less than the way's first hop: it tells the balancer, and that its
+/// clients.
+fn upload(inner: Family, outer: Family, pool: &str, from: Option<&str>) {
+    const BODY: usize = 1 << 20;
+    const FEW: u8 = 4;
+    let lab = Lab::new(Shape::OneArm, FEW, BACKENDS);
+    let _router = lab.router_to_tunnels(1_400, from);
+    let site = site(lab, inner, outer, pool);
+    let url = format!("http://{}/sink", SocketAddr::new(site.lab.vip(inner), 80));
+    for index in 0..FEW {
+        let client = site.lab.client(inner, index);
+        let got = transfer(&site.lab.clients, client, &url, BODY, 10);
+        let (status, _, sent) =
+            got.unwrap_or_else(|| panic!("{client}: no end{}", site.holdfast.last_words()));
+        assert_eq!((status, sent), (200, BODY), "{client}");
+    }
+    let status = site.holdfast.status();
+    for name in ["pass_path_mtu", "too_big_answered"] {
+        assert!(counted(&status, name) >= 1, "{name}: {:#?}", status.events);
+    }
+}
+
+#[test]
+fn a_small_hop_in_the_tunnel_ipip_4_in_4() {
+    upload(Family::V4, Family::V4, IPIP, None);
+}
+
+#[test]
+fn a_small_hop_in_the_tunnel_ipip_6_in_6() {
+    upload(Family::V6, Family::V6, IPIP, None);
+}
+
+#[test]
+fn a_small_hop_in_the_tunnel_ipip_6_in_4() {
+    upload(Family::V6, Family::V4, IPIP, None);
+}
+
+#[test]
+fn a_small_hop_in_the_tunnel_gue_4_in_4_from_a_prefix() {
+    let pool = GUE.replace(" }", ", source = \"10.99.0.0/16\" }");
+    upload(Family::V4, Family::V4, &pool, Some("10.99.0.0/16"));
+}
+
+#[test]
+fn a_small_hop_in_the_tunnel_gue_4_in_6() {
+    upload(Family::V4, Family::V6, GUE, None);
+}
+
 /// From the first rules to the last, without the balancer.
 #[test]
 fn the_command() {

@@ -3,9 +3,10 @@
 //!
 //! It decides nothing that the stages would not decide alike, and leaves to them whatever is not
 //! plain: tags, options, extension headers, fragments, flags that change a flow's state, headers
-//! that are wrong, entries that are old. It needs no [`crate::work::Work`], no clock and no hash
-//! map: a line of `VIP_INDEX`, a row of `VIPS`, a line of `FLOWS` or two, a row of `BACKENDS`, and
-//! two rows of counters.
+//! that are wrong, entries that are old. It needs no [`crate::work::Work`], no clock (but for large
+//! packets into a tunnel of which a router has reported something) and no hash map: a line of
+//! `VIP_INDEX`, a row of `VIPS`, a line of `FLOWS` or two, a row of `BACKENDS`, and two rows of
+//! counters.
 //!
 //! Of IPv4 it is part of the program's entry, since a call costs as much as much of the rest where
 //! returns are guarded; IPv6, translation and tunnels are BPF functions of their own: what they keep

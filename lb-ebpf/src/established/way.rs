@@ -7,7 +7,7 @@ use lb_common::{
     ticks, tunnel,
 };
 
-use crate::{classify, clock, encap, features::have, lines, maps::BACKENDS};
+use crate::{classify, clock, features::have, lines, maps::BACKENDS, mtu};
 
 pub(super) struct Way {
     pub(super) vip: &'static Vip,
@@ -60,8 +60,8 @@ impl Way {
 
     /// Does an IP packet of so many bytes fit into the backend's tunnel, if it has one?
     #[inline(always)]
-    pub(super) fn fits(&self, length: u32) -> bool {
-        !self.tunnels() || length <= encap::room(self.backend)
+    pub(super) fn fits(&self, v6: bool, length: u32) -> bool {
+        !self.tunnels() || mtu::fits(self.backend, self.flow.backend, v6, length)
     }
 
     /// What the flow is spread by in a tunnel.

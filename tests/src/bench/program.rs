@@ -125,7 +125,7 @@ impl Bench {
             flows: flows.unwrap_or(entries),
             listeners: 16,
             backends: 64,
-            pools: 4,
+            pools: 8,
             maglev_slots: 251,
         };
         let mount = Mount::new();

@@ -1,10 +1,12 @@
 //! Random sequences of packets, time and control events, through the real program and through a
-//! pure model of the persistence contract: verdicts, backends and maps must agree at every step.
+//! pure model of the persistence contract and of tunnels: verdicts, backends and maps must agree at
+//! every step.
 //!
 //! `HOLDFAST_MODEL_STEPS` (default 20000) and `HOLDFAST_MODEL_SEED` (default fixed) say how many
 //! and which.
 
 mod model;
+mod tunnel;
 mod world;
 
 use std::{collections::VecDeque, env, net::SocketAddr};
@@ -16,11 +18,15 @@ use tests::{
     bench::{S, socket},
     packet::{ACK, FIN, PSH, RST, SYN},
 };
-use world::World;
+use tunnel::{Report, Tunnel, length};
+use world::{POOLS, World};
 
 #[derive(Debug, Clone)]
 enum Action {
-    Client(Five, Option<u8>),
+    /// With flags and bytes of payload.
+    Client(Five, Option<u8>, u16),
+    /// The same several times.
+    Often(Five, Option<u8>, u16),
     Backend(Answer, Option<u8>),
     At(u64),
     State(u32, State, bool),
@@ -29,6 +35,10 @@ enum Action {
     Persistence(usize, u64, u64, Refresh),
     Mark(u64),
     Forget(u8),
+    /// Another MTU of a tunnel, as configured.
+    Lay(u32, u16),
+    /// What a router in a tunnel reports about a flow's packet.
+    Report(Five, u16),
 }
 
 const CLIENTS_V4: [&str; 6] =
@@ -39,8 +49,9 @@ const TIMEOUTS: [u64; 7] = [S, 2 * S, 3 * S, 4 * S, 10 * S, 60 * S, 3600 * S];
 
 fn next(rng: &mut Rng, world: &World) -> Action {
     match rng.u8(..100) {
-        0..70 => client(rng, world),
-        70..85 => backend(rng, world),
+        0..68 => client(rng, world),
+        68..82 => backend(rng, world),
+        82..85 => report(rng, world),
         85..97 => Action::At(world.model.now + time(rng, world)),
         _ => control(rng, world),
     }
@@ -56,7 +67,36 @@ fn client(rng: &mut Rng, world: &World) -> Action {
     };
     let client = SocketAddr::new(ip.parse().expect("an address"), rng.u16(1000..1004));
     let flags = [SYN, SYN, ACK, ACK, PSH | ACK, FIN | ACK, RST, SYN | ACK][rng.usize(..8)];
-    Action::Client((client, index), listener.tcp.then_some(flags))
+    let (five, flags) = ((client, index), listener.tcp.then_some(flags));
+    match (rng.u8(..), payload(rng, world, five)) {
+        (0, payload) => Action::Often(five, flags, payload),
+        (_, payload) => Action::Client(five, flags, payload),
+    }
+}
+
+/// Often none; else about as much as fits into one of the tunnels that it may go through.
+fn payload(rng: &mut Rng, world: &World, five: Five) -> u16 {
+    let (model, listener) = (&world.model, &world.model.listeners[five.1]);
+    let members = World::members_of(listener.pool);
+    let id = u32::from(members[rng.usize(..members.len())]);
+    match (rng.u8(..4), model.room(id, listener.address.is_ipv6())) {
+        (0 | 1, _) | (_, None) => rng.u16(..40),
+        (2, _) => rng.u16(..2000),
+        (_, Some(room)) => room - length(listener.address, listener.tcp, 0) + rng.u16(..3) - 1,
+    }
+}
+
+fn report(rng: &mut Rng, world: &World) -> Action {
+    let known: Vec<_> = world.wrapped.keys().collect();
+    if known.is_empty() {
+        return client(rng, world);
+    }
+    let mtu = match rng.u8(..4) {
+        0 => rng.u16(1..=2100),
+        1 => [1, 575, 1279, 1280, 1500][rng.usize(..5)],
+        _ => rng.u16(1280..1500),
+    };
+    Action::Report(*known[rng.usize(..known.len())], mtu)
 }
 
 fn backend(rng: &mut Rng, world: &World) -> Action {
@@ -76,7 +116,11 @@ fn backend(rng: &mut Rng, world: &World) -> Action {
 fn time(rng: &mut Rng, world: &World) -> u64 {
     let model = &world.model;
     let mut ends = Vec::new();
-    match rng.u8(..6) {
+    match rng.u8(..7) {
+        6 => {
+            let end = |report: &Report| [report.end(), report.end() - 3 * S];
+            ends.extend(model.reports.values().flat_map(end));
+        }
         0 => return rng.u64(..100),
         1 => return [S / 4, S / 2, S - 1, S, S + 1, 2 * S, 10 * S][rng.usize(..7)],
         2 => {
@@ -116,15 +160,15 @@ fn time(rng: &mut Rng, world: &World) -> u64 {
 }
 
 fn control(rng: &mut Rng, world: &World) -> Action {
-    let id = rng.u32(1..=8);
-    match rng.u8(..17) {
+    let id = rng.u32(1..=14);
+    match rng.u8(..18) {
         0 => Action::State(id, State::Draining, false),
         1 => Action::State(id, State::Evacuating, false),
         2 => Action::State(id, State::Down, rng.bool()),
         3 => Action::State(id, State::Ready, false),
         4..7 => Action::Back(id),
         7 | 8 => {
-            let pool = rng.u32(1..=3);
+            let pool = rng.u32(1..=POOLS);
             let mut members = World::members_of(pool);
             rng.shuffle(&mut members);
             members.truncate(rng.usize(..=members.len()).max(rng.usize(..3)));
@@ -145,13 +189,18 @@ fn control(rng: &mut Rng, world: &World) -> Action {
         }
         11 => Action::Mark(world.model.now.saturating_sub(rng.u64(..100 * S))),
         12..16 => Action::Mark(0),
+        16 => Action::Lay(rng.u32(9..=14), [1328, 1400, 1500, 2000][rng.usize(..4)]),
         _ => Action::Forget(rng.u8(..3)),
     }
 }
 
 fn apply(world: &mut World, action: &Action) -> Result<(), String> {
     match action.clone() {
-        Action::Client(five, flags) => return world.client(five, flags),
+        Action::Client(five, flags, payload) => return world.client(five, flags, payload),
+        Action::Often(five, flags, payload) => {
+            return (0..12).try_for_each(|_| world.client(five, flags, payload));
+        }
+        Action::Report(five, mtu) => return world.report(five, mtu),
         Action::Backend(key, flags) => return world.backend(key, flags),
         Action::At(now) => world.at(now),
         Action::State(id, state, keep) => world.state(id, state, keep),
@@ -162,6 +211,10 @@ fn apply(world: &mut World, action: &Action) -> Result<(), String> {
         }
         Action::Mark(mark) => world.mark(mark),
         Action::Forget(what) => world.forget(what),
+        Action::Lay(id, mtu) => {
+            let tunnel = world.model.members[&id].tunnel.expect("a tunnel");
+            world.lay(id, Tunnel { mtu, ..tunnel });
+        }
     }
     Ok(())
 }
@@ -215,8 +268,8 @@ fn the_program_does_what_the_model_says() {
     }
 }
 
-/// Everything that persistence can do to a packet.
-const REACHED: [Event; 16] = [
+/// Everything that persistence and tunnels can do to a packet.
+const REACHED: [Event; 20] = [
     Event::Forwarded,
     Event::Replied,
     Event::ResetSent,
@@ -233,4 +286,8 @@ const REACHED: [Event; 16] = [
     Event::PinFollowed,
     Event::PinReclaiming,
     Event::ReplyMade,
+    Event::TooBigAnswered,
+    Event::DropTooBigOften,
+    Event::PassPathMtu,
+    Event::PassIcmpError,
 ];

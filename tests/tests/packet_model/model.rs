@@ -18,6 +18,8 @@ use tests::{
     packet::{ACK, FIN, RST, SYN},
 };
 
+use crate::tunnel::{Report, Tunnel};
+
 /// A backend in one of its lives: id and generation.
 pub(crate) type Life = (u32, u32);
 
@@ -66,6 +68,7 @@ impl Listener {
 pub(crate) struct Member {
     pub(crate) address: SocketAddr,
     pub(crate) nat: bool,
+    pub(crate) tunnel: Option<Tunnel>,
     pub(crate) state: State,
     pub(crate) keep: bool,
     pub(crate) generation: u32,
@@ -77,7 +80,7 @@ impl Member {
         generation == self.generation && matches!(self.state, State::Ready | State::Draining)
     }
 
-    fn takes_flows(&self, generation: u32) -> bool {
+    pub(crate) fn takes_flows(&self, generation: u32) -> bool {
         (self.flows_since..=self.generation).contains(&generation)
             && (self.state != State::Down || self.keep)
     }
@@ -101,7 +104,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    fn idle(self) -> u64 {
+    pub(crate) fn idle(self) -> u64 {
         S * match self {
             Self::Running => 7440,
             Self::Opening | Self::HalfClosed(_) => 240,
@@ -179,6 +182,9 @@ pub(crate) enum Fate {
     Gone,
     NoFlow,
     NoBackend,
+    /// Its sender is told that so many bytes fit.
+    TooBig(u16),
+    TooOften,
 }
 
 /// What becomes of a backend's.
@@ -200,31 +206,40 @@ pub(crate) struct Model {
     pub(crate) replies: BTreeMap<Answer, Reply>,
     /// A sweep is under way for what is over and was last seen before this.
     pub(crate) mark: u64,
+    /// What routers in tunnels have reported, by backend.
+    pub(crate) reports: BTreeMap<u32, Report>,
+    /// When clients can be told as often as at first that their packets are too big, by bucket.
+    pub(crate) told: BTreeMap<u64, u64>,
 }
 
 impl Model {
-    /// A client's packet; `port` is the source port with which the program sent it on, since the
-    /// model does not say which free port a flow gets, only which it must not.
+    /// A client's packet with that many bytes of payload; `port` is the source port with which the
+    /// program sent it on, since the model does not say which free port a flow gets, only which it
+    /// must not.
     pub(crate) fn client(
         &mut self,
         five: Five,
         flags: Option<u8>,
+        payload: u16,
         port: u16,
     ) -> Result<Fate, String> {
         let Some(flow) = self.flows.get(&five).copied() else {
-            return self.place(five, flags, port);
+            return self.place(five, flags, payload, port);
         };
         if self.tick() - flow.seen >= flow.stage.idle() {
-            return self.place(five, flags, port);
+            return self.place(five, flags, payload, port);
         }
         let served = self.members[&flow.life.0].takes_flows(flow.life.1);
         let under_way = matches!(flow.stage, Stage::Opening | Stage::Running);
         match flags {
             Some(flags) if flags & (SYN | ACK) == SYN && (!served || !under_way) => {
-                self.place(five, Some(flags), port)
+                self.place(five, Some(flags), payload, port)
             }
-            _ if served => self.follow(five, flow, flags, port),
-            None => self.place(five, None, port),
+            _ if served => match self.too_big(five, flow.life.0, payload) {
+                Some(fate) => Ok(fate),
+                None => self.follow(five, flow, flags, port),
+            },
+            None => self.place(five, None, payload, port),
             Some(flags) => Ok(if flags & RST != 0 { Fate::Gone } else { Fate::Reset }),
         }
     }
@@ -260,8 +275,17 @@ impl Model {
     }
 
     /// A new flow.
-    fn place(&mut self, five: Five, flags: Option<u8>, port: u16) -> Result<Fate, String> {
+    fn place(
+        &mut self,
+        five: Five,
+        flags: Option<u8>,
+        payload: u16,
+        port: u16,
+    ) -> Result<Fate, String> {
         let Some(life) = self.choose(five) else { return Ok(Fate::NoBackend) };
+        if let Some(fate) = self.too_big(five, life.0, payload) {
+            return Ok(fate);
+        }
         let nat = self.members[&life.0].nat;
         if flags.is_some_and(|flags| flags & RST != 0) {
             return Ok(if nat { Fate::NoFlow } else { Fate::To(life.0) });
@@ -292,7 +316,7 @@ impl Model {
     }
 
     /// The backend of a new flow.
-    fn choose(&self, five: Five) -> Option<Life> {
+    pub(crate) fn choose(&self, five: Five) -> Option<Life> {
         let listener = &self.listeners[five.1];
         let key = (listener.scope, masked(five.0.ip(), listener.prefix));
         match self.pins.get(&key) {
@@ -362,7 +386,7 @@ impl Model {
     }
 
     /// The time as flows know it.
-    fn tick(&self) -> u64 {
+    pub(crate) fn tick(&self) -> u64 {
         self.now - self.now % TEST_NS
     }
 

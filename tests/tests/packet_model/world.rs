@@ -8,16 +8,24 @@ use std::{
 use lb_common::{
     address::Address,
     event::Event,
-    layout::{BackendRef, BackendState, Forward, Protocol, TcpState, VipKey},
+    layout::{self, BackendRef, BackendState, Encapsulation, Forward, Protocol, TcpState, VipKey},
 };
 use tests::{
     bench::{Bench, NAT_SOURCE_V4, S, START, socket},
     outcome::Outcome,
-    packet::Frame,
+    packet::{
+        Frame,
+        icmp::{self, Message, as_ip},
+        ip::Ip,
+        tunnel::{GUE_PORT, unwrap},
+    },
 };
 
-use crate::model::{
-    Answer, Back, Fate, Five, Listener, Member, Model, Refresh, Side, Stage, State,
+use crate::{
+    model::{
+        Answer, Back, Fate, Five, Listener, Member, Model, Refresh, Side, Stage, State, masked,
+    },
+    tunnel::Tunnel,
 };
 
 /// The program under test, and the model of it.
@@ -25,12 +33,14 @@ pub(crate) struct World {
     pub(crate) model: Model,
     bench: Bench,
     keys: Vec<VipKey>,
+    /// The last packet of a flow that went into a tunnel.
+    pub(crate) wrapped: BTreeMap<Five, Ip>,
     /// How often each event was counted.
     pub(crate) met: BTreeMap<Event, u64>,
 }
 
 /// TCP or UDP, address, pool, scope, prefix.
-const LISTENERS: [(bool, &str, u32, u32, u32); 7] = [
+const LISTENERS: [(bool, &str, u32, u32, u32); 13] = [
     (true, "203.0.113.10:80", 1, 1, 32),
     (false, "203.0.113.10:80", 1, 1, 32),
     (true, "203.0.113.10:81", 2, 3, 32),
@@ -38,10 +48,23 @@ const LISTENERS: [(bool, &str, u32, u32, u32); 7] = [
     (true, "203.0.113.10:82", 1, 0, 32),
     (true, "[2001:db8:f::10]:80", 3, 6, 64),
     (false, "203.0.113.11:81", 2, 0, 32),
+    (true, "203.0.113.12:80", 4, 8, 32),
+    (false, "203.0.113.12:53", 4, 0, 32),
+    (true, "[2001:db8:f::12]:80", 4, 10, 64),
+    (true, "203.0.113.13:80", 5, 11, 24),
+    (false, "203.0.113.13:53", 5, 11, 24),
+    (false, "[2001:db8:f::13]:53", 5, 13, 128),
 ];
 
+/// Of each pool.
+const FORWARDS: [Forward; POOLS as usize] =
+    [Forward::Dsr, Forward::Nat, Forward::Dsr, Forward::Tunnel, Forward::Tunnel];
+
+/// How many pools there are.
+pub(crate) const POOLS: u32 = 5;
+
 /// Pool and address; ids follow.
-const MEMBERS: [(u32, &str); 8] = [
+const MEMBERS: [(u32, &str); 14] = [
     (1, "10.0.0.1:80"),
     (1, "10.0.0.2:80"),
     (1, "10.0.0.3:80"),
@@ -50,6 +73,22 @@ const MEMBERS: [(u32, &str); 8] = [
     (2, "10.0.0.6:80"),
     (3, "[fd00::7]:80"),
     (3, "[fd00::8]:80"),
+    (4, "10.0.0.9:0"),
+    (4, "10.0.0.10:0"),
+    (4, "[fd00::11]:0"),
+    (5, "10.0.0.12:0"),
+    (5, "[fd00::13]:0"),
+    (5, "[fd00::14]:0"),
+];
+
+/// Of backends in the last two pools, by id.
+const TUNNELS: [(u32, Tunnel); 6] = [
+    (9, Tunnel { gue: false, source: "10.0.0.254", spread: 0, mtu: 1500 }),
+    (10, Tunnel { gue: false, source: "10.9.0.0", spread: 16, mtu: 1328 }),
+    (11, Tunnel { gue: false, source: "fd00::fe", spread: 0, mtu: 1500 }),
+    (12, Tunnel { gue: true, source: "10.0.0.254", spread: 0, mtu: 1500 }),
+    (13, Tunnel { gue: true, source: "fd00::fe", spread: 0, mtu: 1400 }),
+    (14, Tunnel { gue: true, source: "fd00:9::", spread: 32, mtu: 2000 }),
 ];
 
 impl World {
@@ -64,8 +103,10 @@ impl World {
             flows: BTreeMap::new(),
             replies: BTreeMap::new(),
             mark: 0,
+            reports: BTreeMap::new(),
+            told: BTreeMap::new(),
         };
-        for forward in [Forward::Dsr, Forward::Nat, Forward::Dsr] {
+        for forward in FORWARDS {
             let _id = bench.pool(forward);
         }
         for (pool, address) in MEMBERS {
@@ -73,6 +114,7 @@ impl World {
             let member = Member {
                 address: socket(address),
                 nat: pool == 2,
+                tunnel: None,
                 state: State::Ready,
                 keep: false,
                 generation: 1,
@@ -80,11 +122,15 @@ impl World {
             };
             let _none = model.members.insert(id, member);
         }
-        let mut world = Self { model, bench, keys: Vec::new(), met: BTreeMap::new() };
+        let (keys, wrapped, met) = Default::default();
+        let mut world = Self { model, bench, keys, wrapped, met };
+        for (id, tunnel) in TUNNELS {
+            world.lay(id, tunnel);
+        }
         for (tcp, address, pool, scope, prefix) in LISTENERS {
             world.listen(tcp, address, pool, scope, prefix);
         }
-        for pool in 1..=3 {
+        for pool in 1..=POOLS {
             world.table(pool, &Self::members_of(pool));
         }
         world
@@ -117,21 +163,59 @@ impl World {
         (1..).zip(MEMBERS).filter(|(_, (of, _))| *of == pool).map(|(id, _)| id).collect()
     }
 
-    fn send(&mut self, frame: &Frame) -> Outcome {
-        let outcome = self.bench.send(frame);
+    /// Puts a tunnel before a backend.
+    pub(crate) fn lay(&mut self, id: u32, tunnel: Tunnel) {
+        let source: IpAddr = tunnel.source.parse().expect("an address");
+        let all = if source.is_ipv4() { 32 } else { 128 };
+        let last: IpAddr = match source {
+            IpAddr::V4(_) => [255; 4].into(),
+            IpAddr::V6(_) => [255; 16].into(),
+        };
+        // Those bits of the last address that its prefix has not.
+        let prefix = Address::from(masked(last, all - tunnel.spread));
+        let mut spread = Address::from(last);
+        for (word, of_prefix) in spread.words_be.iter_mut().zip(prefix.words_be) {
+            *word ^= of_prefix;
+        }
+        self.model.members.get_mut(&id).expect("a backend").tunnel = Some(tunnel);
+        self.bench.change_backend(id, |backend| {
+            let kind = if tunnel.gue { Encapsulation::Gue } else { Encapsulation::IpIp };
+            backend.tunnel = layout::Tunnel {
+                source: source.into(),
+                spread,
+                mtu: tunnel.mtu,
+                port_be: GUE_PORT.to_be(),
+                kind: kind.code(),
+                pad: [0; 3],
+            };
+        });
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
         for event in outcome.events() {
             *self.met.entry(event).or_default() += 1;
         }
+    }
+
+    fn send(&mut self, frame: &Frame) -> Outcome {
+        let outcome = self.bench.send(frame);
+        self.count(&outcome);
         outcome
     }
 
-    /// A packet of a client's.
-    pub(crate) fn client(&mut self, five: Five, flags: Option<u8>) -> Result<(), String> {
+    /// A packet of a client's, with that many bytes of payload.
+    pub(crate) fn client(
+        &mut self,
+        five: Five,
+        flags: Option<u8>,
+        payload: u16,
+    ) -> Result<(), String> {
         let to = self.model.listeners[five.1].address;
         let frame = match flags {
             Some(flags) => Frame::tcp(five.0, to, flags),
             None => Frame::udp(five.0, to),
         };
+        let frame = frame.payload(&vec![7; usize::from(payload)]);
         let outcome = self.send(&frame);
         #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
@@ -140,27 +224,70 @@ impl World {
             Event::DropGone => Fate::Gone,
             Event::DropNoFlow => Fate::NoFlow,
             Event::DropNoBackend => Fate::NoBackend,
+            Event::TooBigAnswered => Fate::TooBig(told(&outcome, five.0)?),
+            Event::DropTooBigOften => Fate::TooOften,
             other => return Err(format!("{other:?} of {frame}")),
         };
-        let sent = outcome.parsed().frame;
-        let want = self.model.client(five, flags, sent.source.port())?;
+        let nat = matches!(got, Fate::To(id) if self.model.members[&id].nat);
+        let port = if nat { outcome.parsed().frame.source.port() } else { 0 };
+        let want = self.model.client(five, flags, payload, port)?;
         if got != want {
             return Err(format!("{got:?} instead of {want:?}: {outcome}"));
         }
-        match got {
-            Fate::To(id) if self.model.members[&id].nat => {
-                let source = IpAddr::from(NAT_SOURCE_V4);
-                let ends = (sent.source.ip(), sent.destination);
-                if ends != (source, self.model.members[&id].address) {
-                    return Err(format!("translated wrongly: {outcome}"));
-                }
-            }
-            Fate::To(_) if (sent.source, sent.destination) != (five.0, to) => {
-                return Err(format!("translated: {outcome}"));
-            }
-            Fate::To(_) | Fate::Reset | Fate::Gone | Fate::NoFlow | Fate::NoBackend => {}
-        }
-        Ok(())
+        if let Fate::To(id) = got { self.sent(five, id, &frame, &outcome) } else { Ok(()) }
+    }
+
+    /// Checks the packet that was sent to that backend.
+    fn sent(
+        &mut self,
+        five: Five,
+        id: u32,
+        frame: &Frame,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
+        let member = &self.model.members[&id];
+        let Some(tunnel) = member.tunnel else {
+            let sent = outcome.parsed().frame;
+            let ends = (sent.source, sent.destination);
+            let right = if member.nat {
+                (ends.0.ip(), ends.1) == (NAT_SOURCE_V4.into(), member.address)
+            } else {
+                ends == (frame.source, frame.destination)
+            };
+            return if right { Ok(()) } else { Err(format!("translated wrongly: {outcome}")) };
+        };
+        let outer = outcome.ip();
+        let inner = unwrap(&outer).ok_or_else(|| format!("no tunnel: {outcome}"))?;
+        let want =
+            Ip { to: outer.to, from: outer.from, ..as_ip(&frame.clone().ttl(frame.ttl - 1)) };
+        let source: IpAddr = tunnel.source.parse().expect("an address");
+        let bits = if source.is_ipv4() { 32 } else { 128 } - tunnel.spread;
+        let right = inner.ip == want
+            && (outer.protocol == 17) == tunnel.gue
+            && outer.destination == member.address.ip()
+            && masked(outer.source, bits) == source;
+        let _last = self.wrapped.insert(five, outer);
+        if right { Ok(()) } else { Err(format!("wrapped wrongly: {outcome}")) }
+    }
+
+    /// A router in a tunnel reports that the last packet of `five` in there was too big.
+    pub(crate) fn report(&mut self, five: Five, mtu: u16) -> Result<(), String> {
+        let Some(outer) = self.wrapped.get(&five) else { return Ok(()) };
+        let v6 = outer.source.is_ipv6();
+        let router: &str = if v6 { "fd00:77::1" } else { "10.77.0.1" };
+        let router = router.parse().expect("an address");
+        let to = outer.destination;
+        let error = Message::too_big(outer, mtu, if v6 { 1232 } else { 548 });
+        let outcome = self.bench.run(&error.packet(router, outer.source).build());
+        self.count(&outcome);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
+        let got = match outcome.fate() {
+            Event::PassPathMtu => true,
+            Event::PassIcmpError => false,
+            other => return Err(format!("{other:?} of a report")),
+        };
+        let want = self.model.report(five, to, mtu);
+        if got == want { Ok(()) } else { Err(format!("{got} instead of {want}: {outcome}")) }
     }
 
     /// A packet of a backend's, to a port of the balancer's.
@@ -334,6 +461,17 @@ impl World {
             .collect();
         same("replies", &replies, &want)
     }
+}
+
+/// What a client is told to fit.
+fn told(outcome: &Outcome, client: SocketAddr) -> Result<u16, String> {
+    let answer = outcome.ip();
+    let message = icmp::parse(&answer)?;
+    if answer.destination != client.ip() || !message.sum_right {
+        return Err(format!("answered wrongly: {outcome}"));
+    }
+    let [_, _, high, low] = message.message.rest;
+    Ok(u16::from_be_bytes([high, low]))
 }
 
 fn code(stage: Stage) -> u8 {

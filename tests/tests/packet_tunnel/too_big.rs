@@ -15,13 +15,13 @@ use tests::{
 use crate::scene::{Scene, WAYS, Way, both, bytes, packets, scene, vip};
 
 /// The packet with a payload that makes it that long, from its IP header on.
-fn sized(packet: &Frame, len: usize) -> Frame {
+pub(crate) fn sized(packet: &Frame, len: usize) -> Frame {
     let headers = inside(&as_ip(&packet.clone().payload(b""))).len();
     packet.clone().payload(&bytes(len - headers))
 }
 
 #[track_caller]
-fn check_answer(outcome: &Outcome, packet: &Ip, mtu: usize) {
+pub(crate) fn check_answer(outcome: &Outcome, packet: &Ip, mtu: usize) {
     assert_eq!(outcome.events(), [Event::TooBigAnswered], "{packet}: {outcome}");
     assert_eq!(outcome.verdict, Verdict::Tx);
     let v6 = packet.source.is_ipv6();
@@ -43,7 +43,7 @@ fn check_answer(outcome: &Outcome, packet: &Ip, mtu: usize) {
 }
 
 impl Scene {
-    fn traces(&self) -> (usize, usize, usize) {
+    pub(crate) fn traces(&self) -> (usize, usize, usize) {
         (self.bench.flows().len(), self.bench.pins().len(), self.bench.datagrams().len())
     }
 }
