@@ -18,6 +18,7 @@ use tests::{control::reach_report, packet::BALANCER_MAC};
 /// Enough for a million flows at a time: each has 31,744 ports for every source address.
 const BACKENDS: u8 = 16;
 const SOURCES: u8 = 4;
+const FIRST_SOURCE: u8 = 200;
 
 /// The maps that hold flows under way: what the row on memory adds up.
 pub(crate) const FLOW_TABLE: &[&str] = &[maps::FLOWS];
@@ -83,6 +84,11 @@ impl Site {
         config::parse(&text, Path::new("bench.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// A port of the balancer's that backends answer to.
+    pub(crate) fn answered(self) -> SocketAddr {
+        SocketAddr::new(self.inside(FIRST_SOURCE), 5_000)
+    }
+
     fn inside(self, last: u8) -> std::net::IpAddr {
         let text = if self.v6 { format!("fd00::{last:x}") } else { format!("10.0.0.{last}") };
         text.parse().expect("an address")
@@ -91,6 +97,8 @@ impl Site {
 
 /// A loaded program over its maps.
 pub(crate) struct Scene {
+    /// The listener.
+    pub(crate) vip: SocketAddr,
     pub(crate) program: Loaded,
     pub(crate) agent: Controller<KernelMaps>,
 }
@@ -116,14 +124,14 @@ impl Scene {
             Controller::new(maps, config.clone(), seed).unwrap_or_else(|e| panic!("{e}"));
         let hop = Hop { interface, to, from: BALANCER_MAC, ..Hop::default() };
         let nat_sources: Vec<Address> =
-            (0..SOURCES).map(|source| site.inside(200 + source).into()).collect();
+            (0..SOURCES).map(|source| site.inside(FIRST_SOURCE + source).into()).collect();
         for number in 1..=BACKENDS {
             let reach = Reach::Known { hop, nat_sources: nat_sources.clone(), mtu: 1500 };
             let report = reach_report(&config, &format!("web-{number}"), reach);
             assert!(agent.set_reach(report), "backend {number} is there");
         }
         let _applied = agent.apply().unwrap_or_else(|e| panic!("{e}"));
-        Self { program, agent }
+        Self { vip: site.vip(), program, agent }
     }
 
     /// The program that is measured.
