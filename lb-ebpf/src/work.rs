@@ -3,7 +3,10 @@
 use lb_common::{
     address::Address,
     event::Event,
-    layout::{BackendRef, Datagram, FLOWS_IN_LINE, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
+    fingerprint::Fingerprint,
+    layout::{
+        Answer, BackendRef, Datagram, FLOWS_IN_LINE, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply,
+    },
 };
 
 use crate::{
@@ -24,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) options: Options,
     /// The packet that it is about, of an ICMP error.
     pub(crate) quoted: Quoted,
+    /// The fingerprint of its flow, where the short way may know it.
+    pub(crate) print: Fingerprint,
     /// Its client: who sent it or, of an answer, who gets it.
     pub(crate) client: Address,
     /// Row of its listener; 0: none.
@@ -59,6 +64,7 @@ pub(crate) struct Work {
     pub(crate) pin: Pin,
     pub(crate) reply_key: FlowKey,
     pub(crate) reply: Reply,
+    pub(crate) answer: Answer,
     pub(crate) fragment_key: FragmentKey,
     pub(crate) datagram: Datagram,
 }

@@ -207,11 +207,12 @@ fn the_program_does_what_the_model_says() {
         result.unwrap_or_else(|error| panic!("{error}"));
     }
     world.compare().unwrap_or_else(|error| panic!("{error}"));
-    eprintln!("{:?}", world.met);
+    eprintln!("{:?}, {} answers by the short way", world.met, world.short);
     if steps >= 20_000 {
         for event in REACHED {
             assert!(world.met.contains_key(&event), "{event:?} was never met: {:?}", world.met);
         }
+        assert!(world.short > steps / 1000, "{} answers by the short way", world.short);
     }
 }
 

@@ -13,7 +13,7 @@ use lb_common::{
 use tests::{
     bench::{Bench, NAT_SOURCE_V4, S, START, socket},
     outcome::Outcome,
-    packet::Frame,
+    packet::{FIN, Frame, RST, SYN},
 };
 
 use crate::model::{
@@ -27,6 +27,8 @@ pub(crate) struct World {
     keys: Vec<VipKey>,
     /// How often each event was counted.
     pub(crate) met: BTreeMap<Event, u64>,
+    /// Answers whose way was known.
+    pub(crate) short: u64,
 }
 
 /// TCP or UDP, address, pool, scope, prefix.
@@ -80,7 +82,7 @@ impl World {
             };
             let _none = model.members.insert(id, member);
         }
-        let mut world = Self { model, bench, keys: Vec::new(), met: BTreeMap::new() };
+        let mut world = Self { model, bench, keys: Vec::new(), met: BTreeMap::new(), short: 0 };
         for (tcp, address, pool, scope, prefix) in LISTENERS {
             world.listen(tcp, address, pool, scope, prefix);
         }
@@ -170,7 +172,10 @@ impl World {
             Some(flags) => Frame::tcp(key.0, to, flags),
             None => Frame::udp(key.0, to),
         };
+        let known = self.bench.way_of(&frame).is_some();
+        let plain = flags.is_none_or(|flags| flags & (SYN | FIN | RST) == 0);
         let outcome = self.send(&frame);
+        self.short += u64::from(known && plain && outcome.has(Event::Replied));
         #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
             Event::Replied => Back::To(outcome.parsed().frame.destination),

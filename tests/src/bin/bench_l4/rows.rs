@@ -197,6 +197,7 @@ impl Bench<'_> {
         let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
         let to = site.answered();
         let traffic = answers::traffic(to).flows(amount.flows, PER_CLIENT);
+        scene.make_room_for(amount.flows);
         answers::make_known(&scene, &mount.instance(), &traffic, to, LOOPBACK);
         let rounds = answers::rounds(&mut driver, &scene, &traffic, self.plan(amount));
         Some(cost(name, "LRU hash look-up", &rounds, None, String::new()))

@@ -4,10 +4,17 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use aya::programs::{ProgramFd, Xdp};
-use lb_common::{address::Address, event::Event, hash::Seed, layout::Hop, maps};
+use lb_common::{
+    address::Address,
+    event::Event,
+    hash::Seed,
+    layout::{FLOWS_IN_LINE, FlowSpace, Hop},
+    maps,
+};
 use lb_userspace::{
-    config::{self, Config},
+    config::{self, Config, Limits},
     control::{controller::Controller, facts::Reach},
+    limits,
     loader::{self, Loaded},
     maps::{LbMaps as _, kernel::KernelMaps},
     model::Model,
@@ -144,6 +151,20 @@ impl Scene {
     /// Puts as much of the flow table in use as the agent would.
     pub(crate) fn make_room(&mut self) {
         while self.agent.grow_flows().unwrap_or_else(|e| panic!("{e}")).is_some() {}
+    }
+
+    /// Puts as much of the flow table in use as the agent would for so many flows, which are not
+    /// there.
+    pub(crate) fn make_room_for(&self, flows: u32) {
+        let mut maps = self.program.maps().unwrap_or_else(|e| panic!("{e}"));
+        let mut space = FlowSpace::default();
+        let lines = limits::flow_lines(&Limits::default());
+        let regions = limits::flow_regions(lines);
+        let places = lines / regions * FLOWS_IN_LINE as u32;
+        while space.regions() < regions && flows * 8 > space.regions() * places * 5 {
+            space = space.doubled().settled();
+        }
+        maps.set_flow_space(&space).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// How often that was counted, for the listener or for none.
