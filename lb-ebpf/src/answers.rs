@@ -122,7 +122,7 @@ fn prepare(found: *mut Reply) -> bool {
 #[inline(always)]
 fn read(from: *mut Reply, to: *mut Reply) {
     const WORDS: usize = size_of::<Reply>() / size_of::<u64>();
-    const { assert!(size_of::<Reply>() % size_of::<u64>() == 0 && align_of::<Reply>() == 8) };
+    const { assert!(size_of::<Reply>() == WORDS * 8 && align_of::<Reply>() == 8) };
     for word in 0..WORDS {
         // SAFETY: within values of maps that live for the program's run, aligned; one is written by
         // other CPUs, the other is this one's own.

@@ -160,7 +160,8 @@ impl Scene {
         let mut space = FlowSpace::default();
         let lines = limits::flow_lines(&Limits::default());
         let regions = limits::flow_regions(lines);
-        let places = lines / regions * FLOWS_IN_LINE as u32;
+        let in_line = u32::try_from(FLOWS_IN_LINE).expect("a few");
+        let places = lines / regions * in_line;
         while space.regions() < regions && flows * 8 > space.regions() * places * 5 {
             space = space.doubled().settled();
         }
