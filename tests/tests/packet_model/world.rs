@@ -27,6 +27,8 @@ pub(crate) struct World {
     keys: Vec<VipKey>,
     /// How often each event was counted.
     pub(crate) met: BTreeMap<Event, u64>,
+    /// What was sent on to its client last.
+    pub(crate) answered: Option<Answer>,
     /// Answers whose way was known.
     pub(crate) short: u64,
 }
@@ -82,7 +84,8 @@ impl World {
             };
             let _none = model.members.insert(id, member);
         }
-        let mut world = Self { model, bench, keys: Vec::new(), met: BTreeMap::new(), short: 0 };
+        let mut world =
+            Self { model, bench, keys: Vec::new(), met: BTreeMap::new(), answered: None, short: 0 };
         for (tcp, address, pool, scope, prefix) in LISTENERS {
             world.listen(tcp, address, pool, scope, prefix);
         }
@@ -175,7 +178,10 @@ impl World {
         let known = self.bench.way_of(&frame).is_some();
         let plain = flags.is_none_or(|flags| flags & (SYN | FIN | RST) == 0);
         let outcome = self.send(&frame);
-        self.short += u64::from(known && plain && outcome.has(Event::Replied));
+        if outcome.has(Event::Replied) {
+            self.answered = Some(key);
+            self.short += u64::from(known && plain);
+        }
         #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
             Event::Replied => Back::To(outcome.parsed().frame.destination),
