@@ -123,6 +123,25 @@ impl Fingerprint {
     pub const fn lines(&self, lines: u32) -> [u32; 2] {
         [reduce(self.first, lines), reduce(self.second, lines)]
     }
+
+    /// The one line, of a table of so many (1 to 2^24), that it can be in where there is no second
+    /// one to make up for what the sums have in common for flows that follow one another: their
+    /// bits are mixed once more. That is one to one, so each pair of lines stays as likely as any
+    /// other.
+    #[inline(always)]
+    #[must_use]
+    pub const fn line(&self, lines: u32) -> u32 {
+        let bits = ((self.first as u64) << LINE_BITS) | self.second as u64;
+        reduce((mix(mix(bits)) >> LINE_BITS) as u32, lines)
+    }
+}
+
+/// Of 48 bits, one to one: the upper half goes into the lower, then all of it upwards.
+#[inline(always)]
+const fn mix(bits: u64) -> u64 {
+    // The golden section's; it is odd.
+    const FACTOR: u64 = 0x9e37_79b9_7f4b;
+    (bits ^ (bits >> LINE_BITS)).wrapping_mul(FACTOR) & ((1 << (2 * LINE_BITS)) - 1)
 }
 
 /// From 24 bits to a number below `below` (Lemire, "Fast random integer generation in an

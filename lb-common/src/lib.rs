@@ -14,6 +14,7 @@
 #![expect(clippy::many_single_char_names, reason = "words of an address, lanes of a hash")]
 
 pub mod address;
+pub mod answers;
 pub mod checksum;
 pub mod decap;
 pub mod event;

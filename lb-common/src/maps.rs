@@ -28,6 +28,10 @@ pub const FLOWS: &str = "FLOWS";
 pub const FLOW_SPACE: &str = "FLOW_SPACE";
 /// [`crate::layout::FlowKey`] to [`crate::layout::Reply`].
 pub const REPLIES: &str = "REPLIES";
+/// Array of [`crate::layout::AnswerLines`], of the program's own: see [`crate::answers`].
+pub const ANSWERS: &str = "ANSWERS";
+/// Array of [`crate::layout::Origin`], of the program's own, by listener.
+pub const ORIGINS: &str = "ORIGINS";
 /// [`crate::layout::FragmentKey`] to [`crate::layout::Datagram`].
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// [`crate::layout::Settings`].
@@ -94,6 +98,12 @@ pub const FEATURES: &str = "FEATURES";
 pub const VIP_LINES: &str = "VIP_LINES";
 /// Read-only global, `u32`: lines of a region of [`FLOWS`]; see [`crate::lines`].
 pub const FLOW_LINES: &str = "FLOW_LINES";
+/// Read-only global, `u32`: elements of a region of [`ANSWERS`].
+pub const ANSWER_LINES: &str = "ANSWER_LINES";
+/// Read-only global, `u32`: the mask that tells all its regions apart.
+pub const ANSWER_MASK: &str = "ANSWER_MASK";
+/// Read-only global, `u64`: how long a jiffy is, in nanoseconds.
+pub const JIFFY_NS: &str = "JIFFY_NS";
 /// Read-only global, `u32`: how many times a jiffy is doubled for a tick; see [`crate::ticks`].
 pub const TICK_SHIFT: &str = "TICK_SHIFT";
 /// Read-only global, `u32`: slots of a Maglev table.

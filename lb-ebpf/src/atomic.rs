@@ -29,3 +29,20 @@ pub(crate) fn increment(word: *mut u32) {
         );
     }
 }
+
+/// What it is. All that this CPU has written before is to be seen then: it is a full barrier.
+///
+/// `word` is as in [`next`].
+#[inline(always)]
+pub(crate) fn settled(word: *mut u64) -> u64 {
+    let there: u64;
+    // SAFETY: by what the caller gives.
+    unsafe {
+        core::arch::asm!(
+            "r2 = atomic_fetch_add((u64 *)(r1 + 0), r2)",
+            in("r1") word,
+            inout("r2") 0_u64 => there,
+        );
+    }
+    there
+}

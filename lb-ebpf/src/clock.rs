@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use lb_common::ticks;
 
-use crate::maps::{CLOCK, JIFFIES, TEST_CLOCK, TICK_SHIFT};
+use crate::maps::{CLOCK, JIFFIES, JIFFY_NS, TEST_CLOCK, TICK_SHIFT};
 
 /// Monotonic clock as of the last tick, nanoseconds.
 #[inline(always)]
@@ -26,11 +26,26 @@ pub(crate) fn ticks() -> u32 {
     if TEST_CLOCK.load() != 0 {
         return ticks::short(now_ns() / ticks::TEST_NS);
     }
-    ticks::short(jiffies() >> TICK_SHIFT.load())
+    ticks::short(kernel_jiffies() >> TICK_SHIFT.load())
+}
+
+/// The time that copies of replies are judged by: the kernel's jiffies.
+#[inline(always)]
+pub(crate) fn jiffies() -> u64 {
+    if TEST_CLOCK.load() != 0 {
+        return now_ns().checked_div(jiffy_ns()).unwrap_or(0);
+    }
+    kernel_jiffies()
+}
+
+/// How long a jiffy is.
+#[inline(always)]
+pub(crate) fn jiffy_ns() -> u64 {
+    JIFFY_NS.load()
 }
 
 #[inline(always)]
-fn jiffies() -> u64 {
+fn kernel_jiffies() -> u64 {
     // SAFETY: the helper takes nothing and returns a number.
     unsafe { bpf_jiffies64() }
 }
@@ -40,7 +55,7 @@ fn jiffies() -> u64 {
 fn read_jiffies(_ctx: XdpContext) -> u32 {
     if let Some(told) = JIFFIES.get_ptr_mut(0) {
         // SAFETY: the map's one word; the agent reads it after the run.
-        unsafe { *told = jiffies() };
+        unsafe { *told = kernel_jiffies() };
     }
     xdp_action::XDP_PASS
 }

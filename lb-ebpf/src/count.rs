@@ -54,6 +54,26 @@ pub(crate) fn forwarded(listener: u32, backend: u32, bytes: u64) {
 
 const _: () = assert!(Event::Forwarded as usize == 0);
 
+/// Counts a backend's answer that is sent to its client, and its bytes.
+#[inline(always)]
+pub(crate) fn replied(listener: u32, backend: u32, bytes: u64) {
+    const CODE: usize = Event::Replied as usize;
+    if let Some(row) = LISTENER_STATS.get_ptr_mut(listener) {
+        // SAFETY: the row is this CPU's own, and nothing interrupts the program on it.
+        let row = unsafe { &mut *row };
+        if let Some(count) = row.events.get_mut(CODE) {
+            *count += 1;
+        }
+        row.bytes_out += bytes;
+    }
+    if let Some(row) = BACKEND_STATS.get_ptr_mut(backend) {
+        // SAFETY: the same.
+        let row = unsafe { &mut *row };
+        row.packets_out += 1;
+        row.bytes_out += bytes;
+    }
+}
+
 /// Counts the bytes of a packet that is sent, from its Ethernet header on, for its listener and
 /// its backend.
 #[inline(always)]

@@ -23,6 +23,7 @@
     reason = "lengths of packets and headers, far below 64 KiB; actions of a few bits"
 )]
 
+mod answers;
 mod atomic;
 mod classify;
 mod clock;

@@ -11,9 +11,9 @@ use lb_common::{
     fingerprint, flood,
     fragment::DATAGRAMS,
     layout::{
-        Backend, BackendCounters, Datagram, Flood, FlowKey, FlowLine, FlowSpace, FragmentKey,
-        IdentityKey, ListenerCounters, Lives, Meta, Name, Own, Pin, PinKey, Pool, Reclaim, Reply,
-        Running, ScopeTimes, Settings, SweepRules, VipLine, VipRow,
+        AnswerLines, Backend, BackendCounters, Datagram, Flood, FlowKey, FlowLine, FlowSpace,
+        FragmentKey, IdentityKey, ListenerCounters, Lives, Meta, Name, Origin, Own, Pin, PinKey,
+        Pool, Reclaim, Reply, Running, ScopeTimes, Settings, SweepRules, VipLine, VipRow,
     },
     tunnel::BUCKETS,
 };
@@ -99,6 +99,14 @@ pub(crate) static TOO_BIG: Array<u64> = Array::with_max_entries(BUCKETS, 0);
 #[map]
 pub(crate) static PATH_MTUS: Array<u64> = Array::with_max_entries(4096, 0);
 
+/// Ways of answers.
+#[map]
+pub(crate) static ANSWERS: Array<AnswerLines> = Array::with_max_entries(1, ALIGNED);
+
+/// Where they come from, by listener.
+#[map]
+pub(crate) static ORIGINS: Array<Origin> = Array::with_max_entries(1, 0);
+
 /// Rates of new flows; see [`flood`].
 #[map]
 pub(crate) static FLOOD_CELLS: Array<u64> = Array::with_max_entries(flood::CELLS, 0);
@@ -119,6 +127,12 @@ pub(crate) static FEATURES: Global<u32> = Global::new(0);
 pub(crate) static VIP_LINES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static FLOW_LINES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static ANSWER_LINES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static ANSWER_MASK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static JIFFY_NS: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static TICK_SHIFT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]

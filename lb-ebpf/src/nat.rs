@@ -6,6 +6,7 @@ use core::ptr::{addr_of_mut, write_volatile};
 use aya_ebpf::{bindings::BPF_NOEXIST, programs::XdpContext};
 use lb_common::{
     address::Address,
+    answers::alike,
     event::Event,
     layout::{Backend, NAT_SOURCES, Reply},
     nat::{self, Claim},
@@ -13,7 +14,7 @@ use lb_common::{
 };
 
 use crate::{
-    classify, count,
+    answers, classify, count,
     flow::Judging,
     lines::exchange,
     maps::REPLIES,
@@ -47,10 +48,12 @@ pub(crate) fn take(
         }
         if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
+            answers::forget(&work.reply_key);
             return Ok(());
         }
         let Some(found) = REPLIES.get_ptr_mut(&work.reply_key) else { continue };
         if claim(found, work, judging) {
+            answers::forget(&work.reply_key);
             return Ok(());
         }
     }
@@ -104,16 +107,21 @@ pub(crate) fn note(
     let Some(found) = REPLIES.get_ptr_mut(&work.reply_key) else {
         if REPLIES.insert(&work.reply_key, &work.reply, u64::from(BPF_NOEXIST)).is_ok() {
             count::event(judging.vip.listener, Event::ReplyMade);
+            answers::forget(&work.reply_key);
         }
         return true;
     };
     // SAFETY: as in `claim`.
-    let owner = unsafe { &(*found.cast_const()).client };
-    if *owner != work.packet.key {
+    let known = unsafe { &*found.cast_const() };
+    if known.client != work.packet.key {
         return false;
     }
+    let other = !alike(known, &work.reply);
     // SAFETY: as in `claim`; the entry is this flow's own.
     unsafe { found.write(work.reply) };
+    if other {
+        answers::forget(&work.reply_key);
+    }
     true
 }
 

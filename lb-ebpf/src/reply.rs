@@ -2,6 +2,7 @@
 
 use lb_common::{
     address::Address,
+    answers::is_due,
     event::Event,
     features::Features,
     flow::{self as rules, Side},
@@ -11,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    classify, clock, count,
+    answers, classify, clock, count,
     features::have,
     flow,
     flow::Judging,
@@ -44,12 +45,16 @@ pub(crate) fn to_client(work: &mut Work) -> Result<Event, Event> {
         Some(flags) => rules::next_state(known.state, flags, Side::Backend),
         None => known.state,
     };
-    let age_ns = now_ns.saturating_sub(known.last_seen_ns);
+    let changes = state != known.state;
     way_to(work, known);
-    if state != known.state || age_ns >= REFRESH_NS {
+    if changes || is_due(known, now_ns) {
         work.state = state;
         note(found, now_ns);
     }
+    if changes {
+        answers::forget(&work.packet.key);
+    }
+    answers::keep(found);
     Ok(Event::Replied)
 }
 
@@ -96,9 +101,6 @@ fn way_to(work: &mut Work, known: &Reply) {
     work.to.source_port_be = known.client.destination_port_be;
     work.to.destination_port_be = known.client.source_port_be;
 }
-
-/// Answers are noted this often: the shortest refresh step of a pin.
-const REFRESH_NS: u64 = 250_000_000;
 
 /// Writes down that the backend answered, in both directions and, for a flow that a client's
 /// packets do not keep alive, in its pin (P4).

@@ -3,7 +3,10 @@
 use lb_common::{
     address::Address,
     event::Event,
-    layout::{BackendRef, Datagram, FLOWS_IN_LINE, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply},
+    fingerprint::Fingerprint,
+    layout::{
+        Answer, BackendRef, Datagram, FLOWS_IN_LINE, FlowKey, FragmentKey, Hop, Pin, PinKey, Reply,
+    },
 };
 
 use crate::{
@@ -27,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) quoted: Quoted,
     /// The header around that packet, where that came out of a tunnel.
     pub(crate) quoted_outer: QuotedOuter,
+    /// The fingerprint of its flow, where the short way may know it.
+    pub(crate) print: Fingerprint,
     /// Its client: who sent it or, of an answer, who gets it.
     pub(crate) client: Address,
     /// Row of its listener; 0: none.
@@ -62,6 +67,7 @@ pub(crate) struct Work {
     pub(crate) pin: Pin,
     pub(crate) reply_key: FlowKey,
     pub(crate) reply: Reply,
+    pub(crate) answer: Answer,
     pub(crate) fragment_key: FragmentKey,
     pub(crate) datagram: Datagram,
 }

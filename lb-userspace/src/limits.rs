@@ -6,11 +6,12 @@ use std::mem::size_of;
 
 use lb_common::{
     address::Address,
+    features::Features,
     fragment,
     layout::{
-        Backend, BackendCounters, Datagram, FLOWS_IN_LINE, FlowKey, FlowLine, FragmentKey,
-        IdentityKey, ListenerCounters, Lives, Meta, NAT_SOURCES, Name, Own, Pin, PinKey, Pool,
-        Reply, Running, ScopeTimes, VipLine, VipRow,
+        ANSWERS_IN_LINES, AnswerLines, Backend, BackendCounters, Datagram, FLOWS_IN_LINE, FlowKey,
+        FlowLine, FragmentKey, IdentityKey, ListenerCounters, Lives, Meta, NAT_SOURCES, Name,
+        Origin, Own, Pin, PinKey, Pool, Reply, Running, ScopeTimes, VipLine, VipRow,
     },
     lines, maps, select,
 };
@@ -72,13 +73,15 @@ pub fn difference(limits: &Limits, there: &Meta) -> Option<(&'static str, u32, u
 /// `VIPS`.
 /// The set of own addresses has room for every listener's and every backend's NAT sources.
 #[must_use]
-pub fn entries(limits: &Limits) -> [(&'static str, u32); 18] {
+pub fn entries(limits: &Limits, features: Features) -> [(&'static str, u32); 20] {
     let Limits { pins, flows, listeners, backends, pools, maglev_slots } = *limits;
     let sources = u32::try_from(NAT_SOURCES).unwrap_or(u32::MAX).saturating_mul(backends);
     [
         (maps::PINS, pins),
         (maps::FLOWS, flow_lines(limits)),
         (maps::REPLIES, flows),
+        (maps::ANSWERS, answer_lines(limits, features)),
+        (maps::ORIGINS, listeners + 1),
         (maps::FRAGMENTS, fragment::DATAGRAMS),
         (maps::TABLES, pools.saturating_mul(2).saturating_mul(select::table_words(maglev_slots))),
         (maps::VIPS, 2 * listeners + 1),
@@ -113,6 +116,23 @@ pub fn flow_lines(limits: &Limits) -> u32 {
     lines.next_multiple_of(flow_regions(lines))
 }
 
+/// Elements of `ANSWERS`: as many entries as flows, where some are translated. That nearly nine of
+/// ten find a place when half of all flows are answered four times a second is enough for what is
+/// only a copy.
+#[must_use]
+pub fn answer_lines(limits: &Limits, features: Features) -> u32 {
+    let entries = if features.have(Features::NAT) { limits.flows } else { 1 };
+    let elements = entries.div_ceil(u32::try_from(ANSWERS_IN_LINES).unwrap_or(u32::MAX));
+    elements.next_multiple_of(answer_regions(elements))
+}
+
+/// Regions of as many elements of `ANSWERS`; see [`lb_common::answers`].
+#[must_use]
+pub const fn answer_regions(elements: u32) -> u32 {
+    // As many as flows have: they have as many lines.
+    flow_regions(elements)
+}
+
 /// Regions of a table of so many lines; see [`lb_common::lines`].
 #[must_use]
 pub const fn flow_regions(lines: u32) -> u32 {
@@ -120,17 +140,20 @@ pub const fn flow_regions(lines: u32) -> u32 {
     if lines < 65_536 { 1 } else { lines::REGIONS }
 }
 
-/// The cost of every map that is worth a line, the largest sizes that `limits` allow.
+/// The cost of every map that is worth a line, the largest sizes that `limits` allow to a program
+/// loaded for `features`.
 ///
 /// `cpus` is the number of possible CPUs, by which per-CPU maps are multiplied.
 #[must_use]
-pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
+pub fn costs(limits: &Limits, features: Features, cpus: u32) -> Vec<MapCost> {
     let cost = |(map, entries): (&'static str, u32)| {
         let entries = u64::from(entries);
         match map {
             maps::PINS => hash::<PinKey, Pin>(map, entries),
             maps::FLOWS => array(map, entries, size_of::<FlowLine>(), 1),
             maps::REPLIES => hash::<FlowKey, Reply>(map, entries),
+            maps::ANSWERS => array(map, entries, size_of::<AnswerLines>(), 1),
+            maps::ORIGINS => array(map, entries, size_of::<Origin>(), 1),
             maps::FRAGMENTS => hash::<FragmentKey, Datagram>(map, entries),
             maps::VIPS => array(map, entries, size_of::<VipRow>(), 1),
             maps::VIP_INDEX => array(map, entries, size_of::<VipLine>(), 1),
@@ -148,7 +171,7 @@ pub fn costs(limits: &Limits, cpus: u32) -> Vec<MapCost> {
             _ => array(map, entries, size_of::<BackendCounters>(), cpus),
         }
     };
-    entries(limits).map(cost).into()
+    entries(limits, features).map(cost).into()
 }
 
 /// All of them together, in bytes.
@@ -177,7 +200,7 @@ mod tests {
     use super::*;
 
     fn cost(limits: &Limits, cpus: u32, map: &str) -> u64 {
-        costs(limits, cpus).iter().find(|cost| cost.map == map).expect(map).bytes
+        costs(limits, Features::ALL, cpus).iter().find(|cost| cost.map == map).expect(map).bytes
     }
 
     #[test]
@@ -195,8 +218,16 @@ mod tests {
         let one = cost(&Limits::default(), 1, maps::BACKEND_STATS);
         assert_eq!(one, 4_097 * 40);
         check(&Limits::default(), 8, maps::BACKEND_STATS, 8 * one);
+        check(&Limits::default(), 2, maps::ANSWERS, 1_000_000 * 64);
         // Shared by the CPUs.
         check(&Limits::default(), 8, maps::BACKENDS, cost(&Limits::default(), 1, maps::BACKENDS));
+    }
+
+    #[test]
+    fn what_is_not_translated_has_no_ways_of_answers() {
+        let costs = costs(&Limits::default(), Features::V4, 2);
+        let answers = costs.iter().find(|cost| cost.map == maps::ANSWERS).expect("a line");
+        assert_eq!((answers.entries, answers.bytes), (1, 128));
     }
 
     #[test]
@@ -209,7 +240,7 @@ mod tests {
             pools: 4_096,
             maglev_slots: 5_000_011,
         };
-        let costs = costs(&largest, 8_192);
+        let costs = costs(&largest, Features::ALL, 8_192);
         assert!(total(&costs) > 60 << 30);
     }
 }

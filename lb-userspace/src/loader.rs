@@ -21,13 +21,15 @@ use aya::{
     },
 };
 use lb_common::{
+    answers,
     features::Features,
     fingerprint,
     hash::Seed,
     layout::{FlowKey, Reply},
     maps::{
-        FEATURES, FLOW_LINES, ITERATORS, JIFFIES, KEYS, LAYOUT_VERSION, META, PROGRAM,
-        READ_JIFFIES, REPLIES, SEED, SLOTS, TEST_CLOCK, TICK_SHIFT, VIP_LINES,
+        ANSWER_LINES, ANSWER_MASK, FEATURES, FLOW_LINES, ITERATORS, JIFFIES, JIFFY_NS, KEYS,
+        LAYOUT_VERSION, META, PROGRAM, READ_JIFFIES, REPLIES, SEED, SLOTS, TEST_CLOCK, TICK_SHIFT,
+        VIP_LINES,
     },
     ticks,
 };
@@ -158,7 +160,11 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
     let vip_lines = limits::vip_lines(limits);
     let flow_lines = limits::flow_lines(limits);
     let flow_lines = flow_lines / limits::flow_regions(flow_lines);
+    let answer_lines = limits::answer_lines(limits, features);
+    let answer_regions = limits::answer_regions(answer_lines);
+    let (answer_lines, answer_mask) = (answer_lines / answer_regions, answer_regions - 1);
     let tick_shift = ticks::shift(jiffy_ns());
+    let jiffy_ns = if options.test_clock { answers::TEST_JIFFY_NS } else { jiffy_ns() };
     let test_clock = u8::from(options.test_clock);
     let log_level = if options.packet_events { u8::MAX } else { 0 };
     // The loader reads the kernel's types by itself; they take some 20 MiB, so it goes before they
@@ -171,11 +177,14 @@ pub fn load(options: &Options<'_>) -> Result<Loaded, LoadError> {
         .override_global(FEATURES, &features.0, true)
         .override_global(VIP_LINES, &vip_lines, true)
         .override_global(FLOW_LINES, &flow_lines, true)
+        .override_global(ANSWER_LINES, &answer_lines, true)
+        .override_global(ANSWER_MASK, &answer_mask, true)
+        .override_global(JIFFY_NS, &jiffy_ns, true)
         .override_global(TICK_SHIFT, &tick_shift, true)
         .override_global(SLOTS, &slots, true)
         .override_global(TEST_CLOCK, &test_clock, true)
         .override_global(aya_log::LEVEL, &log_level, false);
-    for (map, entries) in entries(limits) {
+    for (map, entries) in entries(limits, features) {
         loader.map_max_entries(map, entries);
     }
     let mut ebpf = loader.load(options.object)?;

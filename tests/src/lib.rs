@@ -17,6 +17,7 @@ pub mod numbered;
 pub mod outcome;
 pub mod packet;
 pub mod ping;
+pub mod ports;
 pub mod raw_map;
 pub mod routers;
 pub mod servers;

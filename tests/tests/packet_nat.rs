@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use lb_common::{
     event::Event,
     layout::{FlowKey, Forward, Protocol, TcpState},
-    nat::{TRIES, port_be},
-    select::flow_hash,
+    nat::TRIES,
 };
 use tests::{
-    bench::{Bench, NAT_SOURCE_V4, S, SEED, START, socket},
+    bench::{Bench, NAT_SOURCE_V4, S, START, socket},
     outcome::Outcome,
     packet::{ACK, FIN, Frame, RST, SYN},
+    ports,
 };
 
 const VIP: &str = "203.0.113.10:80";
@@ -59,27 +59,12 @@ fn port_of(outcome: &Outcome) -> u16 {
 
 /// The ports that a flow from that client port tries, in order.
 fn tries(port: u16, protocol: u8) -> Vec<u16> {
-    let key = FlowKey {
-        source: client(port).ip().into(),
-        destination: socket(VIP).ip().into(),
-        source_port_be: port.to_be(),
-        destination_port_be: 80_u16.to_be(),
-        protocol,
-        pad: [0; 3],
-    };
-    let hash = flow_hash(SEED, &key);
-    (0..TRIES).map(|attempt| u16::from_be(port_be(hash, attempt))).collect()
+    ports::tries(client(port), socket(VIP), protocol)
 }
 
 /// Two client ports whose flows try the same port first.
 fn rivals(protocol: u8) -> [u16; 2] {
-    let mut first = std::collections::BTreeMap::new();
-    for port in 1..=u16::MAX {
-        if let Some(other) = first.insert(tries(port, protocol)[0], port) {
-            return [other, port];
-        }
-    }
-    panic!("no two flows try the same port first");
+    ports::rivals(client(0), socket(VIP), protocol)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 //! Integers only, no implicit padding (the `Pod` derive refuses it at compile time). Any change
 //! here moves [`crate::maps::LAYOUT_VERSION`]: bpffs-pinned maps outlive the process.
 
+mod answer;
 mod backend;
 mod counters;
 mod decap;
@@ -18,6 +19,7 @@ mod sweep;
 mod tunnel;
 mod vip;
 
+pub use answer::{ANSWERS_IN_LINES, Answer, AnswerLines, Origin};
 pub use backend::{Backend, BackendRef, BackendState, Hop, NAT_SOURCES, ON_DOWN_KEEP};
 pub use counters::{BackendCounters, ListenerCounters};
 pub use decap::{DECAP_OUTER, DECAP_SOURCES, DECAP_VIP, DecapCounters, DecapFrom};

@@ -40,7 +40,7 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let source = Address::from_v4(header.src_addr);
     let flow = key(source, Address::from_v4(header.dst_addr), ports_be, header.proto);
     let sums = sums(&flow);
-    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
+    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
     let way = way::of(vip, sums, &flow, state)?;
     if !way.fits(false, total_len) {
         return None;
@@ -50,10 +50,15 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     // SAFETY: `ptr_at` has checked the bounds; the packet is this program's alone.
     let header = unsafe { &mut *header };
     let class = header.tos;
-    header.ttl -= 1;
-    header.check = checksum::a_hop_less(header.check);
+    a_hop_less(header);
     if way.translates() {
         translate::ipv4(ctx, way.flow.backend, way.life);
     }
     Some(send(ctx, &way, false, length, class))
+}
+
+#[inline(always)]
+pub(super) fn a_hop_less(header: &mut Ipv4Hdr) {
+    header.ttl -= 1;
+    header.check = checksum::a_hop_less(header.check);
 }

@@ -36,7 +36,7 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     }
     let flow = key(source, destination, ports_be, header.next_hdr);
     let sums = sums(&flow);
-    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow) };
+    let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
     let way = way::of(vip, sums, &flow, state)?;
     let length = Ipv6Hdr::LEN as u32 + payload_len;
     if !way.fits(true, length) {

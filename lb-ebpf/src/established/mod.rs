@@ -1,17 +1,18 @@
 //! The way of most packets, in front of all stages: a plain packet of a client whose flow is under
-//! way, on which nothing is to be noted; and one that is for no VIP.
+//! way, on which nothing is to be noted; a backend's answer to one; and what is for nobody.
 //!
 //! It decides nothing that the stages would not decide alike, and leaves to them whatever is not
 //! plain: tags, options, extension headers, fragments, flags that change a flow's state, headers
-//! that are wrong, entries that are old. It needs no [`crate::work::Work`], no clock (but for large
-//! packets into a tunnel of which a router has reported something) and no hash map: a line of
-//! `VIP_INDEX`, a row of `VIPS`, a line of `FLOWS` or two, a row of `BACKENDS`, and two rows of
-//! counters.
+//! that are wrong, entries that are old. A client's packet needs no [`crate::work::Work`], no clock
+//! (but for large packets into a tunnel of which a router has reported something) and no hash map: a
+//! line of `VIP_INDEX`, a row of `VIPS`, a line of `FLOWS` or two, a row of `BACKENDS`, and two rows
+//! of counters.
 //!
 //! Of IPv4 it is part of the program's entry, since a call costs as much as much of the rest where
-//! returns are guarded; IPv6, translation and tunnels are BPF functions of their own: what they keep
+//! returns are guarded; IPv6, answers, translation and tunnels are BPF functions of their own: what they keep
 //! on the stack is not under the stages' then.
 
+mod answer;
 mod ipv4;
 mod ipv6;
 mod translate;
@@ -35,6 +36,7 @@ use crate::{
     parse::TcpHeader,
     reply,
     transmit::{self, IPV4_BE, IPV6_BE},
+    work::work,
 };
 use way::Way;
 
@@ -49,8 +51,14 @@ pub(crate) fn forward(ctx: &XdpContext) -> u32 {
     let [first, ..] = ethernet.dst_addr;
     match ethernet.ether_type {
         _ if first & 1 != 0 => 0,
-        IPV4_BE if have(Features::V4) => ipv4::forward(ctx).unwrap_or(0),
-        IPV6_BE if have(Features::V6) => forward_v6(ctx),
+        IPV4_BE if have(Features::V4) => match ipv4::forward(ctx).unwrap_or(0) {
+            ANSWER => answer::forward_v4(ctx),
+            action => action,
+        },
+        IPV6_BE if have(Features::V6) => match forward_v6(ctx) {
+            ANSWER => answer::forward_v6(ctx),
+            action => action,
+        },
         _ => 0,
     }
 }
@@ -108,11 +116,21 @@ fn sums(flow: &FlowKey) -> Destination {
     Destination::new(flow.destination, flow.destination_port_be, flow.protocol, classify::key)
 }
 
-/// A packet that is for no VIP goes up, unless it may be an answer.
+/// In place of an action: the packet may be an answer, and its five-tuple is in
+/// [`crate::work::Work`].
+const ANSWER: u32 = 100;
+
+/// A packet that is for no VIP goes up, unless it may be an answer: [`ANSWER`].
 #[inline(always)]
-fn for_nobody(flow: &FlowKey) -> Option<u32> {
+fn for_nobody(flow: &FlowKey, destination: Destination, state: u8) -> Option<u32> {
     if reply::may_be_answer(flow) {
-        return None;
+        if state == NO_STATE {
+            return None;
+        }
+        let work = work()?;
+        work.packet.key = *flow;
+        work.print = destination.with_source(flow.source, flow.source_port_be, classify::key);
+        return Some(ANSWER);
     }
     count::no_listener();
     Some(xdp_action::XDP_PASS)

@@ -46,14 +46,24 @@ fn ipv4_within(ctx: &XdpContext, backend: u32, life: u64) -> Option<()> {
     let source = Address::from_v4(header.src_addr);
     let ports_be = read::<[u16; 2]>(ctx, L4)?;
     let flow = key(source, Address::from_v4(header.dst_addr), ports_be, header.proto);
-    let to = endpoints(backend, life, &flow)?;
+    to_ipv4(ctx, header, &flow, &endpoints(backend, life, &flow)?)
+}
+
+/// New addresses and ports in an IPv4 packet with that header.
+#[inline(always)]
+pub(super) fn to_ipv4(
+    ctx: &XdpContext,
+    header: &mut Ipv4Hdr,
+    flow: &FlowKey,
+    to: &Endpoints,
+) -> Option<()> {
     header.src_addr = to.source.v4();
     header.dst_addr = to.destination.v4();
     header.check = Delta::NONE
         .word32(flow.source.words_be[3], to.source.words_be[3])
         .word32(flow.destination.words_be[3], to.destination.words_be[3])
         .apply(header.check);
-    transport(ctx, L4, &flow, &to)
+    transport(ctx, L3 + Ipv4Hdr::LEN, flow, to)
 }
 
 #[inline(always)]
@@ -66,10 +76,20 @@ fn ipv6_within(ctx: &XdpContext, backend: u32, life: u64) -> Option<()> {
     let [source, destination] = addresses(ctx)?;
     let ports_be = read::<[u16; 2]>(ctx, L4)?;
     let flow = key(source, destination, ports_be, header.next_hdr);
-    let to = endpoints(backend, life, &flow)?;
+    to_ipv6(ctx, header, &flow, &endpoints(backend, life, &flow)?)
+}
+
+/// The same of IPv6.
+#[inline(always)]
+pub(super) fn to_ipv6(
+    ctx: &XdpContext,
+    header: &mut Ipv6Hdr,
+    flow: &FlowKey,
+    to: &Endpoints,
+) -> Option<()> {
     header.src_addr = to.source.v6();
     header.dst_addr = to.destination.v6();
-    transport(ctx, L4, &flow, &to)
+    transport(ctx, L3 + Ipv6Hdr::LEN, flow, to)
 }
 
 /// What addresses and ports become.

@@ -22,6 +22,7 @@ use crate::{
     api::{convert, wire},
     config::{Config, Health, OnDown, Pool, Probe, XdpMode},
     limits,
+    model::Model,
 };
 
 /// Prints what the agent would do by `config`, read from `file`, and `notes` about it; `cpus` is the
@@ -159,7 +160,7 @@ fn backends(config: &Config) -> String {
 }
 
 fn memory(config: &Config, cpus: u32) -> String {
-    let costs = limits::costs(&config.limits, cpus);
+    let costs = limits::costs(&config.limits, Model::new(config).features(), cpus);
     let mut rows: Vec<Vec<String>> = costs
         .iter()
         .map(|cost| vec![cost.map.to_owned(), exact(cost.entries), bytes(cost.bytes)])
@@ -183,7 +184,7 @@ fn document(file: &Path, config: &Config, notes: &[String], cpus: u32) -> Value 
         })
         .collect();
     let pools: Vec<Value> = config.pools.iter().map(pool_document).collect();
-    let costs = limits::costs(&config.limits, cpus);
+    let costs = limits::costs(&config.limits, Model::new(config).features(), cpus);
     let memory: Vec<Value> = costs
         .iter()
         .map(|cost| json!({ "map": cost.map, "entries": cost.entries, "bytes": cost.bytes }))
@@ -313,7 +314,8 @@ mod tests {
         check("/limits/maglev_slots", json!(65_537));
         check("/notes", json!(["few are left"]));
         check("/memory/0", json!({ "map": "PINS", "entries": 1_000_000, "bytes": 112_777_216 }));
-        let costs = limits::costs(&sample_config().limits, 2);
+        let config = sample_config();
+        let costs = limits::costs(&config.limits, Model::new(&config).features(), 2);
         check("/memory_bytes", json!(limits::total(&costs)));
     }
 

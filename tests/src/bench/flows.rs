@@ -34,6 +34,18 @@ pub struct Held {
     pub port: u16,
 }
 
+/// A packet's five-tuple.
+pub(super) fn key_of(frame: &Frame) -> FlowKey {
+    FlowKey {
+        source: frame.source.ip().into(),
+        destination: frame.destination.ip().into(),
+        source_port_be: frame.source.port().to_be(),
+        destination_port_be: frame.destination.port().to_be(),
+        protocol: if matches!(frame.transport, Transport::Tcp { .. }) { 6 } else { 17 },
+        pad: [0; 3],
+    }
+}
+
 /// A key that no packet has.
 fn unmet(tag: u64) -> FlowKey {
     let source = Address { words_be: [0, 0, (tag >> 32) as u32, (tag & 0xffff_ffff) as u32] };
@@ -116,14 +128,7 @@ impl Bench {
 
     /// Remembers whose flow that packet is of.
     pub(super) fn meet(&mut self, frame: &Frame) {
-        let key = FlowKey {
-            source: frame.source.ip().into(),
-            destination: frame.destination.ip().into(),
-            source_port_be: frame.source.port().to_be(),
-            destination_port_be: frame.destination.port().to_be(),
-            protocol: if matches!(frame.transport, Transport::Tcp { .. }) { 6 } else { 17 },
-            pad: [0; 3],
-        };
+        let key = key_of(frame);
         let tag = fingerprint::of_flow(&fingerprint::keys(SEED), &key).tag;
         let _old = self.met.insert(tag, key);
     }

@@ -1,5 +1,6 @@
 //! The real program on maps of a test's own: a scene is set, packets go in, outcomes come out.
 
+pub mod answers;
 pub mod flows;
 mod program;
 mod scene;
@@ -10,7 +11,10 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::{
     address::Address,
-    layout::{Backend, Datagram, FlowKey, FragmentKey, Own, Pin, PinKey, Pool, Reply, Vip, VipKey},
+    layout::{
+        AnswerLines, Backend, Datagram, FlowKey, FragmentKey, Own, Pin, PinKey, Pool, Reply, Vip,
+        VipKey,
+    },
     maps::{FRAGMENTS, REPLIES},
 };
 use lb_userspace::{
@@ -39,6 +43,7 @@ pub struct Bench {
     limits: Limits,
     program: Loaded,
     clock: Array<MapData, u64>,
+    answers: Array<MapData, AnswerLines>,
     now_ns: u64,
     /// Packets' flows, by tag.
     met: BTreeMap<u64, FlowKey>,
@@ -144,12 +149,22 @@ impl Bench {
         map.insert(key, reply, 0).expect("a reply written");
     }
 
-    /// Deletes all entries for answers, as evictions would.
+    /// Deletes all entries for answers, as evictions would, and what was copied of them.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn forget_replies(&mut self) {
+        self.forget_answers();
+        self.evict_replies();
+    }
+
+    /// Deletes all entries for answers, as evictions do: copies stay for as long as they count.
     ///
     /// # Panics
     ///
     /// When the map cannot be written.
-    pub fn forget_replies(&mut self) {
+    pub fn evict_replies(&mut self) {
         let mut map = self.open::<FlowKey, Reply>(REPLIES);
         for key in self.replies().keys() {
             map.remove(key).expect("a reply removed");

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use aya::{
+    Pod,
     maps::{Array, MapData},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
@@ -130,7 +131,9 @@ impl Bench {
         };
         let mount = Mount::new();
         prepare(&mount.instance());
-        let (program, clock) = load(&mount, &limits, features);
+        let mut program = load(&mount, &limits, features);
+        let (clock, answers) =
+            (taken(&mut program, maps::CLOCK), taken(&mut program, maps::ANSWERS));
         let mut maps = program.maps().expect("maps opened");
         maps.set_meta(&limits::meta(&limits)).expect("meta written");
         maps.set_settings(&SETTINGS).expect("settings written");
@@ -143,6 +146,7 @@ impl Bench {
             maps,
             program,
             clock,
+            answers,
             now_ns: 0,
             met: BTreeMap::new(),
             vips: BTreeMap::new(),
@@ -164,10 +168,11 @@ impl Bench {
     ///
     /// When the program cannot be loaded.
     pub fn reload(&mut self) {
-        let (program, clock) = load(&self.mount, &self.limits, Features::ALL);
+        let mut program = load(&self.mount, &self.limits, Features::ALL);
         self.maps = program.maps().expect("maps opened");
+        self.clock = taken(&mut program, maps::CLOCK);
+        self.answers = taken(&mut program, maps::ANSWERS);
         self.program = program;
-        self.clock = clock;
         self.at(self.now_ns);
     }
 
@@ -261,8 +266,8 @@ impl Bench {
     }
 }
 
-fn load(mount: &Mount, limits: &Limits, features: Features) -> (Loaded, Array<MapData, u64>) {
-    let mut program = loader::load(&loader::Options {
+fn load(mount: &Mount, limits: &Limits, features: Features) -> Loaded {
+    loader::load(&loader::Options {
         object: OBJECT,
         directory: &mount.instance(),
         limits,
@@ -271,7 +276,10 @@ fn load(mount: &Mount, limits: &Limits, features: Features) -> (Loaded, Array<Ma
         features,
         test_clock: true,
     })
-    .unwrap_or_else(|error| panic!("{error}"));
-    let clock = program.ebpf.take_map(maps::CLOCK).expect("a clock");
-    (program, clock.try_into().expect("an array of words"))
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// An array of the program's own.
+fn taken<V: Pod>(program: &mut Loaded, map: &str) -> Array<MapData, V> {
+    program.ebpf.take_map(map).expect("a map").try_into().expect("an array")
 }

@@ -14,7 +14,7 @@ use tests::{
     bench::{Bench, NAT_SOURCE_V4, S, START, socket},
     outcome::Outcome,
     packet::{
-        Frame,
+        FIN, Frame, RST, SYN,
         icmp::{self, Message, as_ip},
         ip::Ip,
         tunnel::{GUE_PORT, unwrap},
@@ -37,6 +37,10 @@ pub(crate) struct World {
     pub(crate) wrapped: BTreeMap<Five, Ip>,
     /// How often each event was counted.
     pub(crate) met: BTreeMap<Event, u64>,
+    /// What was sent on to its client last.
+    pub(crate) answered: Option<Answer>,
+    /// Answers whose way was known.
+    pub(crate) short: u64,
 }
 
 /// TCP or UDP, address, pool, scope, prefix.
@@ -122,8 +126,8 @@ impl World {
             };
             let _none = model.members.insert(id, member);
         }
-        let (keys, wrapped, met) = Default::default();
-        let mut world = Self { model, bench, keys, wrapped, met };
+        let (keys, wrapped, met, answered) = Default::default();
+        let mut world = Self { model, bench, keys, wrapped, met, answered, short: 0 };
         for (id, tunnel) in TUNNELS {
             world.lay(id, tunnel);
         }
@@ -297,7 +301,13 @@ impl World {
             Some(flags) => Frame::tcp(key.0, to, flags),
             None => Frame::udp(key.0, to),
         };
+        let known = self.bench.way_of(&frame).is_some();
+        let plain = flags.is_none_or(|flags| flags & (SYN | FIN | RST) == 0);
         let outcome = self.send(&frame);
+        if outcome.has(Event::Replied) {
+            self.answered = Some(key);
+            self.short += u64::from(known && plain);
+        }
         #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else happens is wrong")]
         let got = match outcome.fate() {
             Event::Replied => Back::To(outcome.parsed().frame.destination),

@@ -5,6 +5,7 @@
 //! harness's.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
+mod answers;
 mod guest;
 mod measure;
 mod report;

@@ -43,6 +43,17 @@ pub(crate) struct Plan {
     pub(crate) packets: u32,
 }
 
+/// What a packet costs when as many went before.
+pub(crate) fn steady(
+    driver: &mut Driver,
+    subject: Subject,
+    traffic: &Traffic,
+    packets: u32,
+) -> f64 {
+    let _before = driver.run(subject, traffic, packets);
+    driver.run(subject, traffic, packets)
+}
+
 /// Flows under way, that are kept from being refreshed while they are measured.
 pub(crate) struct UnderWay<'a> {
     driver: &'a mut Driver,
@@ -144,8 +155,7 @@ impl<'a> UnderWay<'a> {
     }
 
     fn steady(&mut self, subject: Subject, packets: u32) -> f64 {
-        let _before = self.driver.run(subject, &self.traffic, packets);
-        self.driver.run(subject, &self.traffic, packets)
+        steady(self.driver, subject, &self.traffic, packets)
     }
 
     /// Refreshes every flow if it may be due before the next run is over; packets sent.

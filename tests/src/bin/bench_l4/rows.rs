@@ -9,6 +9,7 @@ use tests::{
 };
 
 use crate::{
+    answers,
     guest::Counted,
     measure::{self, Plan, UnderWay},
     scene::{FLOW_TABLE, Mode, Scene, Site},
@@ -127,6 +128,7 @@ impl Bench<'_> {
         rows.extend(self.established(udp, many, None));
         rows.extend(self.established(v6, many, None));
         rows.extend(self.refreshed(many));
+        rows.extend(AMOUNTS.iter().filter_map(|amount| self.answers(amount)));
         rows.extend(self.new_flow(Mode::Dsr, Some(Target::AtMost(1.5))));
         for mode in [Mode::Tunnel, Mode::Nat] {
             rows.extend(self.new_flow(mode, None));
@@ -182,6 +184,23 @@ impl Bench<'_> {
         let rounds = under_way.refresh_rounds(self.plan(amount));
         let note = "at most once a second a flow".to_owned();
         Some(cost(name, "LRU hash look-up", &rounds, None, note))
+    }
+
+    /// Backends' answers of which none is to be noted.
+    fn answers(&self, amount: &Amount) -> Option<Row> {
+        let site = Site::of(Mode::Nat);
+        let name = format!("answer, {}, {}", amount.name, described(site));
+        if !self.wanted(&name) {
+            return None;
+        }
+        let (mount, mut driver) = (Mount::new(), self.driver());
+        let scene = Scene::new(site, &mount.instance(), LOOPBACK, CLIENT_MAC);
+        let to = site.answered();
+        let traffic = answers::traffic(to).flows(amount.flows, PER_CLIENT);
+        scene.make_room_for(amount.flows);
+        answers::make_known(&scene, &mount.instance(), &traffic, to, LOOPBACK);
+        let rounds = answers::rounds(&mut driver, &scene, &traffic, self.plan(amount));
+        Some(cost(name, "LRU hash look-up", &rounds, None, String::new()))
     }
 
     /// The packet that makes a flow and a pin, in tables that are full.

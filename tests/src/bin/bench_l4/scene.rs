@@ -4,10 +4,17 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use aya::programs::{ProgramFd, Xdp};
-use lb_common::{address::Address, event::Event, hash::Seed, layout::Hop, maps};
+use lb_common::{
+    address::Address,
+    event::Event,
+    hash::Seed,
+    layout::{FLOWS_IN_LINE, FlowSpace, Hop},
+    maps,
+};
 use lb_userspace::{
-    config::{self, Config},
+    config::{self, Config, Limits},
     control::{controller::Controller, facts::Reach},
+    limits,
     loader::{self, Loaded},
     maps::{LbMaps as _, kernel::KernelMaps},
     model::Model,
@@ -18,6 +25,7 @@ use tests::{control::reach_report, packet::BALANCER_MAC};
 /// Enough for a million flows at a time: each has 31,744 ports for every source address.
 const BACKENDS: u8 = 16;
 const SOURCES: u8 = 4;
+const FIRST_SOURCE: u8 = 200;
 
 /// The maps that hold flows under way: what the row on memory adds up.
 pub(crate) const FLOW_TABLE: &[&str] = &[maps::FLOWS];
@@ -83,6 +91,11 @@ impl Site {
         config::parse(&text, Path::new("bench.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// A port of the balancer's that backends answer to.
+    pub(crate) fn answered(self) -> SocketAddr {
+        SocketAddr::new(self.inside(FIRST_SOURCE), 5_000)
+    }
+
     fn inside(self, last: u8) -> std::net::IpAddr {
         let text = if self.v6 { format!("fd00::{last:x}") } else { format!("10.0.0.{last}") };
         text.parse().expect("an address")
@@ -91,6 +104,8 @@ impl Site {
 
 /// A loaded program over its maps.
 pub(crate) struct Scene {
+    /// The listener.
+    pub(crate) vip: SocketAddr,
     pub(crate) program: Loaded,
     pub(crate) agent: Controller<KernelMaps>,
 }
@@ -116,14 +131,14 @@ impl Scene {
             Controller::new(maps, config.clone(), seed).unwrap_or_else(|e| panic!("{e}"));
         let hop = Hop { interface, to, from: BALANCER_MAC, ..Hop::default() };
         let nat_sources: Vec<Address> =
-            (0..SOURCES).map(|source| site.inside(200 + source).into()).collect();
+            (0..SOURCES).map(|source| site.inside(FIRST_SOURCE + source).into()).collect();
         for number in 1..=BACKENDS {
             let reach = Reach::Known { hop, nat_sources: nat_sources.clone(), mtu: 1500 };
             let report = reach_report(&config, &format!("web-{number}"), reach);
             assert!(agent.set_reach(report), "backend {number} is there");
         }
         let _applied = agent.apply().unwrap_or_else(|e| panic!("{e}"));
-        Self { program, agent }
+        Self { vip: site.vip(), program, agent }
     }
 
     /// The program that is measured.
@@ -136,6 +151,21 @@ impl Scene {
     /// Puts as much of the flow table in use as the agent would.
     pub(crate) fn make_room(&mut self) {
         while self.agent.grow_flows().unwrap_or_else(|e| panic!("{e}")).is_some() {}
+    }
+
+    /// Puts as much of the flow table in use as the agent would for so many flows, which are not
+    /// there.
+    pub(crate) fn make_room_for(&self, flows: u32) {
+        let mut maps = self.program.maps().unwrap_or_else(|e| panic!("{e}"));
+        let mut space = FlowSpace::default();
+        let lines = limits::flow_lines(&Limits::default());
+        let regions = limits::flow_regions(lines);
+        let in_line = u32::try_from(FLOWS_IN_LINE).expect("a few");
+        let places = lines / regions * in_line;
+        while space.regions() < regions && flows * 8 > space.regions() * places * 5 {
+            space = space.doubled().settled();
+        }
+        maps.set_flow_space(&space).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// How often that was counted, for the listener or for none.
