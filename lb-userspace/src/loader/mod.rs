@@ -1,24 +1,21 @@
-//! Loads the XDP program, attaches it, and keeps program, links and maps pinned in bpffs.
+//! Loads the XDP program, attaches it ([`links`]), and keeps program, links and maps pinned in bpffs
+//! ([`directory`]).
 //!
-//! Starting over an instance that is attached takes its maps over and swaps the program by link
-//! update, which is atomic: each packet meets the old program or the new one.
+//! Starting over an instance that is attached takes its maps over and swaps the program.
+
+mod directory;
+mod links;
 
 use std::{
-    collections::BTreeSet,
-    ffi::OsString,
     fs, io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError as AyaMapError},
-    programs::{
-        Iter, Program, ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode as AyaMode,
-        links::{FdLink, LinkError, PinnedLink},
-        xdp::XdpLink,
-    },
+    programs::{Iter, Program, ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     answers,
@@ -35,7 +32,7 @@ use lb_common::{
 };
 
 use crate::{
-    config::{Limits, XdpMode},
+    config::Limits,
     limits::{self, difference, entries},
     maps::{
         MapError,
@@ -44,8 +41,11 @@ use crate::{
         ticks::{Ticks, jiffy_ns, now_ns},
         walk,
     },
-    upgrade,
 };
+
+pub use directory::{Made, WHOLE_BPFFS, is_mount, remove};
+pub use links::{Attached, BUSY, attached, detach, linked_program};
+pub(crate) use links::{Linked, link_pin};
 
 /// Loading, attaching or detaching failed.
 #[derive(Debug, thiserror::Error)]
@@ -283,17 +283,6 @@ fn remove_pin(pin: &Path) -> io::Result<()> {
     }
 }
 
-/// How a program came to an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attached {
-    /// It replaced the one that was there.
-    Replaced,
-    /// In the driver.
-    Native,
-    /// On socket buffers.
-    Generic,
-}
-
 impl Loaded {
     /// What the program was loaded for.
     #[must_use]
@@ -322,232 +311,9 @@ impl Loaded {
         directory.clone_into(&mut self.directory);
         self.before = None;
     }
-
-    /// Puts the program on an interface, by the link that is pinned there or by a new one.
-    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
-        let before = self.before.as_ref().map(|before| link_pin(before, interface));
-        let pin = link_pin(&self.directory, interface);
-        let (ebpf, directory) = (&mut self.ebpf, self.directory.as_path());
-        let mut linked = Linked { ebpf, directory, program: PROGRAM };
-        if let Some(before) = before.filter(|before| before.exists()) {
-            let kept = linked.replace(interface, &before);
-            // The pin of a link that leads nowhere is dealt with below.
-            if matches!(kept, Ok(()) | Err(LoadError::Attach { .. })) {
-                let moved = fs::rename(&before, &pin);
-                moved.map_err(|source| LoadError::Link {
-                    interface: interface.to_owned(),
-                    source,
-                })?;
-            }
-        }
-        linked.attach(interface, mode)
-    }
 }
 
 /// Has the kernel verify an XDP program.
 pub(crate) fn verify(ebpf: &mut Ebpf, program: &str) -> Result<(), LoadError> {
     named(ebpf, program).and_then(Xdp::load).map_err(LoadError::Verify)
-}
-
-/// An XDP program whose links are kept in a directory of bpffs.
-pub(crate) struct Linked<'a> {
-    pub(crate) ebpf: &'a mut Ebpf,
-    pub(crate) directory: &'a Path,
-    /// Its name.
-    pub(crate) program: &'static str,
-}
-
-impl Linked<'_> {
-    fn program(&mut self) -> Result<&mut Xdp, ProgramError> {
-        named(self.ebpf, self.program)
-    }
-
-    /// As [`Loaded::attach`].
-    pub(crate) fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, LoadError> {
-        let pin = link_pin(self.directory, interface);
-        if pin.exists() {
-            match self.replace(interface, &pin) {
-                Ok(()) => return Ok(Attached::Replaced),
-                // The interface has gone and come back: the old link leads nowhere.
-                Err(LoadError::Attach { .. }) => {
-                    fs::remove_file(&pin).map_err(|source| LoadError::Link {
-                        interface: interface.to_owned(),
-                        source,
-                    })?;
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        let native = || (AyaMode::Driver, Attached::Native);
-        let generic = || (AyaMode::Skb, Attached::Generic);
-        match mode {
-            XdpMode::Native => self.attach_new(interface, native(), &pin),
-            XdpMode::Generic => self.attach_new(interface, generic(), &pin),
-            XdpMode::Auto => match self.attach_new(interface, native(), &pin) {
-                Err(LoadError::Attach { .. }) => self.attach_new(interface, generic(), &pin),
-                other => other,
-            },
-        }
-    }
-
-    fn replace(&mut self, interface: &str, pin: &Path) -> Result<(), LoadError> {
-        let link = PinnedLink::from_pin(pin)
-            .map_err(|error| link_error(interface, error))
-            .map(FdLink::from)?;
-        let link = XdpLink::try_from(link).map_err(|error| link_error(interface, error))?;
-        let replaced = self.program().and_then(|program| {
-            let id = program.attach_to_link(link)?;
-            program.take_link(id)
-        });
-        // The link lives on by its pin.
-        replaced.map(drop).map_err(|source| attach_error(interface, source))
-    }
-
-    fn attach_new(
-        &mut self,
-        interface: &str,
-        (mode, attached): (AyaMode, Attached),
-        pin: &Path,
-    ) -> Result<Attached, LoadError> {
-        let link = self
-            .program()
-            .and_then(|program| {
-                let id = program.attach(interface, mode)?;
-                program.take_link(id)
-            })
-            .map_err(|source| attach_error(interface, source))?;
-        let link = FdLink::try_from(link).map_err(|error| link_error(interface, error))?;
-        let pinned = link.pin(pin).map_err(|error| LoadError::Link {
-            interface: interface.to_owned(),
-            source: io::Error::other(error),
-        })?;
-        drop(pinned);
-        Ok(attached)
-    }
-}
-
-/// What is to be done where an interface has a program that is not this instance's.
-pub const BUSY: &str = "another XDP program is attached: see `ip link show`, take it off with `ip \
-                        link set DEV xdp off` or what put it there";
-
-fn attach_error(interface: &str, source: ProgramError) -> LoadError {
-    let busy = matches!(&source, ProgramError::SyscallError(error)
-        if matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
-    let hint = if busy { BUSY } else { "" };
-    LoadError::Attach { interface: interface.to_owned(), source, hint }
-}
-
-fn link_error(interface: &str, error: LinkError) -> LoadError {
-    LoadError::Link { interface: interface.to_owned(), source: io::Error::other(error) }
-}
-
-const LINK_PREFIX: &str = "link-";
-
-/// The pin of an interface's link.
-pub(crate) fn link_pin(directory: &Path, interface: &str) -> PathBuf {
-    // A dot may not stand in the name of a bpffs pin.
-    directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', "+")))
-}
-
-/// Id of the program that the link pinned for an interface carries, also where an upgrade has moved
-/// it already; `None` where there is none, or where it leads nowhere any more.
-#[must_use]
-pub fn linked_program(directory: &Path, interface: &str) -> Option<u32> {
-    let pinned = |directory: &Path| PinnedLink::from_pin(link_pin(directory, interface)).ok();
-    let link = pinned(directory).or_else(|| pinned(&upgrade::next(directory)))?;
-    Some(FdLink::from(link).info().ok()?.program_id())
-}
-
-/// What a start has made in the instance's directory; dropping it removes that again, unless
-/// [`Self::keep`] says that the start went well. Holds no more than names: to be made and dropped
-/// by who holds the instance's lock.
-#[derive(Debug)]
-pub struct Made<'a> {
-    directory: &'a Path,
-    /// What was there before; `None`: not even the directory.
-    before: Option<BTreeSet<OsString>>,
-    keep: bool,
-}
-
-impl<'a> Made<'a> {
-    /// From now on; `fresh`: the directory has just been made.
-    pub fn from_now(directory: &'a Path, fresh: bool) -> io::Result<Self> {
-        let before = if fresh { None } else { Some(names(directory)?) };
-        Ok(Self { directory, before, keep: false })
-    }
-
-    /// All of it stays.
-    pub fn keep(mut self) {
-        self.keep = true;
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        let before = self.before.as_ref();
-        for name in names(self.directory)? {
-            if !before.is_some_and(|before| before.contains(&name)) {
-                fs::remove_file(self.directory.join(name))?;
-            }
-        }
-        if before.is_none() { fs::remove_dir(self.directory) } else { Ok(()) }
-    }
-}
-
-impl Drop for Made<'_> {
-    fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = self.remove()
-        {
-            tracing::warn!("{}: something of it is left: {error}", self.directory.display());
-        }
-    }
-}
-
-fn names(directory: &Path) -> io::Result<BTreeSet<OsString>> {
-    fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
-}
-
-/// Interfaces that have a pinned link.
-pub fn attached(directory: &Path) -> io::Result<Vec<String>> {
-    let mut interfaces = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(LINK_PREFIX)) {
-            interfaces.push(name.replace('+', "."));
-        }
-    }
-    interfaces.sort();
-    Ok(interfaces)
-}
-
-/// Takes the program off an interface.
-pub fn detach(directory: &Path, interface: &str) -> io::Result<()> {
-    fs::remove_file(link_pin(directory, interface))
-}
-
-/// Takes the program off every interface and removes the directory with whatever pins are in it: an
-/// instance of another version has others. Fine when nothing is there.
-pub fn remove(directory: &Path) -> io::Result<()> {
-    let names = match names(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        names => names?,
-    };
-    if is_mount(directory)? {
-        return Err(io::Error::other(WHOLE_BPFFS));
-    }
-    let is_link = |name: &OsString| name.as_encoded_bytes().starts_with(LINK_PREFIX.as_bytes());
-    let (links, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_link);
-    for name in links.into_iter().chain(others) {
-        fs::remove_file(directory.join(name))?;
-    }
-    fs::remove_dir(directory)
-}
-
-/// Why a file system's root is no instance's directory.
-pub const WHOLE_BPFFS: &str =
-    "it is the BPF file system itself, which others use too: name a directory in it";
-
-/// Is something mounted there?
-pub fn is_mount(directory: &Path) -> io::Result<bool> {
-    let device = |path: &Path| path.metadata().map(|found| found.dev());
-    Ok(device(directory)? != device(&directory.join(".."))?)
 }
