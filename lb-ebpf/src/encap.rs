@@ -98,6 +98,10 @@ pub(crate) fn wrap(ctx: &XdpContext, backend: u32, inner: &Inner) -> Result<(), 
     let v6 = !backend.address.is_v4();
     let gue = tunnel.kind == Encapsulation::Gue.code();
     let between = if gue { UdpHdr::LEN } else { 0 };
+    let ip_len = if v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
+    transmit::make_room(ctx, inner.vlans, hop.vlans, (ip_len + between) as i32)?;
+    transmit::link(ctx, v6, hop)?;
+    // Only now: what is known before a call is on the stack during it.
     let outer = Outer {
         source: rules::source(tunnel, inner.hash),
         destination: backend.address,
@@ -110,9 +114,6 @@ pub(crate) fn wrap(ctx: &XdpContext, backend: u32, inner: &Inner) -> Result<(), 
         payload: inner.length + between as u16,
         hash: inner.hash,
     };
-    let ip_len = if v6 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
-    transmit::make_room(ctx, inner.vlans, hop.vlans, (ip_len + between) as i32)?;
-    transmit::link(ctx, v6, hop)?;
     let l3 = EthHdr::LEN + VlanHdr::LEN * (hop.vlans as usize & 3);
     let done = if v6 { ipv6(ctx, l3, &outer) } else { ipv4(ctx, l3, &outer) };
     let done =
@@ -124,10 +125,9 @@ pub(crate) fn wrap(ctx: &XdpContext, backend: u32, inner: &Inner) -> Result<(), 
 /// else.
 #[inline(always)]
 pub(crate) fn wrap_ipip(ctx: &XdpContext, backend: &Backend, inner: &Inner) -> Result<(), Event> {
-    let source = rules::source(&backend.tunnel, inner.hash);
     transmit::make_room(ctx, 0, 0, Ipv4Hdr::LEN as i32)?;
     let outer = Outer {
-        source,
+        source: rules::source(&backend.tunnel, inner.hash),
         destination: backend.address,
         class: inner.class,
         protocol: IPIP,
