@@ -9,8 +9,8 @@
 //! of counters.
 //!
 //! Of IPv4 it is part of the program's entry, since a call costs as much as much of the rest where
-//! returns are guarded; IPv6, answers, translation and tunnels are BPF functions of their own: what they keep
-//! on the stack is not under the stages' then.
+//! returns are guarded; IPv6, answers, translation and tunnels are BPF functions of their own: what
+//! they keep on the stack is not under the stages' then.
 
 mod answer;
 mod ipv4;
@@ -128,7 +128,12 @@ fn for_nobody(flow: &FlowKey, destination: Destination, state: u8) -> Option<u32
             return None;
         }
         let work = work()?;
-        work.packet.key = *flow;
+        // One by one: as a whole it would be put together on the stack for every packet.
+        let key = &mut work.packet.key;
+        (key.source, key.destination) = (flow.source, flow.destination);
+        key.source_port_be = flow.source_port_be;
+        key.destination_port_be = flow.destination_port_be;
+        key.protocol = flow.protocol;
         work.print = destination.with_source(flow.source, flow.source_port_be, classify::key);
         return Some(ANSWER);
     }
