@@ -110,9 +110,9 @@ events! {
     FragmentPlaced = 40, "fragment_placed", Noted, "A fragment that came before its datagram's first one was sent by pin or hash.";
     FragmentInsertFailed = 41, "fragment_insert_failed", Noted, "A datagram could not be remembered; its other fragments count as early.";
 
-    TooBigAnswered = 42, "too_big_answered", Sent, "Does not fit into its backend's tunnel: its sender was told by ICMP.";
-    DropTooBig = 43, "drop_too_big", Dropped, "Does not fit into its backend's tunnel, and is none to answer: a later fragment, or an ICMP error.";
-    DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit into its backend's tunnel, and its sender has been told often enough.";
+    TooBigAnswered = 42, "too_big_answered", Sent, "Does not fit into its backend's tunnel, or through the interface that it is to leave by: its sender was told by ICMP.";
+    DropTooBig = 43, "drop_too_big", Dropped, "Does not fit on its way, and is none to answer: a later fragment, or an ICMP error.";
+    DropTooBigOften = 44, "drop_too_big_often", Dropped, "Does not fit on its way, and its sender has been told often enough.";
     FlowScheduled = 45, "flow_scheduled", Noted, "A new flow of a client without a pin was placed by round-robin or least-connections.";
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
     SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";

@@ -58,7 +58,7 @@ fn fits(packet: &Packet, backend: &Backend, id: u32) -> bool {
 
 /// Bytes of the IP packet.
 #[inline(always)]
-fn length(packet: &Packet) -> u32 {
+pub(crate) fn length(packet: &Packet) -> u32 {
     packet.l4 as u32 - packet.l3 as u32 + packet.l4_len
 }
 

@@ -42,8 +42,11 @@ pub(crate) fn find(flow: &FlowKey) -> bool {
     found.lines = lines::lines_of(&print, FLOW_LINES.load(), space.mask);
     let [one, other] = found.lines;
     let [one_before, other_before] = lines::lines_of(&print, FLOW_LINES.load(), space.before);
-    let places = if space.mask == space.before { 2 } else { 4 };
-    for number in [one, other, one_before, other_before].into_iter().take(places) {
+    // An entry may have been moved to its first line, or by who makes more room, from where was not
+    // looked yet to where was: once more.
+    let places = if space.mask == space.before { 3 } else { 6 };
+    let places = [one, other, one_before, other_before, one, other].into_iter().take(places);
+    for number in places {
         let Some(line) = FLOWS.get_ptr_mut(number) else { continue };
         for at in 0..FLOWS_IN_LINE {
             // SAFETY: a pointer from a map look-up is valid for the program's run.

@@ -104,22 +104,36 @@ fn read_headers(ctx: &XdpContext) {
     }
 }
 
+/// Refuses a packet that the interface which it is to leave by does not take. Of a tunnel that was
+/// asked where its way was found.
+#[inline(never)]
+fn fits(ctx: &XdpContext, placed: Event) -> Result<Event, Event> {
+    let work = work().ok_or(Event::DropInternal)?;
+    if work.tunnel == 0 && matches!(placed, Event::Forwarded | Event::Replied) {
+        let packet = &work.packet;
+        work.mtu = mtu::exceeded(ctx, work.hop.interface, packet.v6, encap::length(packet));
+    }
+    if work.mtu == 0 { Ok(placed) } else { Err(Event::DropTooBig) }
+}
+
 /// A packet's way: what to count, and the XDP action when it is sent.
 #[inline(always)]
 fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
     let unparsed = work().ok_or(Event::DropInternal)?;
     unparsed.listener = 0;
     unparsed.tunnel = 0;
+    unparsed.mtu = 0;
     read_headers(ctx);
     let placed = match work().ok_or(Event::DropInternal)?.parsed? {
         Kind::Icmp => icmp::place(ctx)?,
-        Kind::NoPorts => fragment::later(ctx)?,
+        Kind::NoPorts => fragment::later(ctx).and_then(|placed| fits(ctx, placed))?,
         Kind::Ports => {
             let parsed = work().ok_or(Event::DropInternal)?;
             let fate = match classify::vip(&parsed.packet.key) {
                 Some(vip) => flow::to_backend(ctx, parsed, vip),
                 None => reply::to_client(parsed),
             };
+            let fate = fate.and_then(|placed| fits(ctx, placed));
             let whole = work().ok_or(Event::DropInternal)?.packet.part.is_whole();
             if matches!(fate, Err(Event::DropTooBig)) {
                 too_big::answer(ctx)?

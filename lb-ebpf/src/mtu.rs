@@ -1,6 +1,9 @@
 //! What the ways to backends carry: asked for large packets, learned from routers inside tunnels.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    bindings::bpf_check_mtu_ret::BPF_MTU_CHK_RET_FRAG_NEEDED, helpers::generated::bpf_check_mtu,
+    programs::XdpContext,
+};
 use lb_common::{
     address::Address,
     event::Event,
@@ -22,6 +25,7 @@ use crate::{
     icmp::backend_of_flow,
     maps::{BACKENDS, PATH_MTUS},
     parse::quoted,
+    transmit,
     work::work,
 };
 
@@ -42,6 +46,27 @@ pub(crate) fn fits(backend: &Backend, id: u32, v6: bool, length: u32) -> bool {
 #[inline(always)]
 pub(crate) fn largest(backend: &Backend, id: u32, v6: bool) -> u16 {
     rules::largest(&backend.tunnel, !backend.address.is_v4(), v6, known(id, backend.generation))
+}
+
+/// What the interface that a packet is to leave by takes, if an IP packet of `length` bytes is more
+/// than that; else 0. The kernel drops what is sent on to an interface which does not take it, and
+/// tells nobody. What leaves by the interface that it came by fits.
+#[inline(always)]
+pub(crate) fn exceeded(ctx: &XdpContext, interface: u32, v6: bool, length: u32) -> u16 {
+    if length <= u32::from(rules::least(v6)) || interface == transmit::ingress(ctx) {
+        return 0;
+    }
+    of_interface(ctx, interface, length)
+}
+
+/// A BPF function of its own: the helper wants memory to write to.
+#[inline(never)]
+fn of_interface(ctx: &XdpContext, interface: u32, length: u32) -> u16 {
+    let mut mtu = length;
+    // SAFETY: the context is the program's own; the helper reads the length and writes the MTU.
+    let answer = unsafe { bpf_check_mtu(ctx.ctx.cast(), interface, &raw mut mtu, 0, 0) };
+    // Of an interface that is gone nothing is known; the kernel traces what is sent there.
+    if answer == i64::from(BPF_MTU_CHK_RET_FRAG_NEEDED) { mtu as u16 } else { 0 }
 }
 
 /// What is reported of the way to a backend.

@@ -37,7 +37,10 @@ pub(crate) fn answer(ctx: &XdpContext) -> Result<Event, Event> {
     if !admitted(&work.packet) {
         return Err(Event::DropTooBigOften);
     }
-    let mtu = mtu::largest(backend, work.backend.id(), work.packet.v6);
+    let mtu = match work.mtu {
+        0 => mtu::largest(backend, work.backend.id(), work.packet.v6),
+        of_interface => of_interface,
+    };
     work.hop = transmit::way_back(ctx, &work.packet);
     let done = if work.packet.v6 { ipv6(ctx, work, mtu) } else { ipv4(ctx, work, mtu) };
     done.ok_or(Event::DropInternal)?;

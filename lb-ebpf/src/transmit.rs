@@ -111,8 +111,9 @@ pub(crate) fn way_back(ctx: &XdpContext, packet: &Packet) -> Hop {
     }
 }
 
+/// The interface that the packet came in by.
 #[inline(always)]
-fn ingress(ctx: &XdpContext) -> u32 {
+pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
     // SAFETY: the context is the kernel's `xdp_md`, whole and readable.
     unsafe { (*ctx.ctx).ingress_ifindex }
 }

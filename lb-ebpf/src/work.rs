@@ -44,6 +44,8 @@ pub(crate) struct Work {
     pub(crate) translated: u8,
     /// The code of the encapsulation on the way to its backend.
     pub(crate) tunnel: u8,
+    /// What the interface takes that it is to leave by, if it is larger; else 0.
+    pub(crate) mtu: u16,
     /// It makes a new flow.
     pub(crate) new_flow: u8,
     /// The state of its flow.

@@ -97,6 +97,46 @@ fn a_small_hop_before_the_backends_ipv6() {
     upload(Family::V6);
 }
 
+/// The balancer's own link to clients, or to backends, takes less than the other one: who sends what
+/// does not fit there must hear of it from the balancer.
+fn own_link(family: Family, pool: &str, link: &str, body: usize) {
+    let lab = Lab::new(Shape::Routed, 2, 2);
+    lab.balancer.ip(&format!("link set {link} mtu {MTU}"));
+    let site = site(lab, family, pool, "");
+    let page = if body == 0 { "large" } else { "sink" };
+    let url = format!("http://{}/{page}", SocketAddr::new(site.lab.vip(family), 80));
+    for index in 0..2 {
+        let client = site.lab.client(family, index);
+        let got = transfer(&site.lab.clients, client, &url, body, 10);
+        let (status, received, sent) =
+            got.unwrap_or_else(|| panic!("{client}: no end{}", site.holdfast.last_words()));
+        let want = if body == 0 { LARGE } else { received };
+        assert_eq!((status, received, sent), (200, want, body), "{client}");
+    }
+    let status = site.holdfast.status();
+    assert!(counted(&status, "too_big_answered") >= 1, "{:#?}", status.events);
+}
+
+#[test]
+fn a_small_link_to_backends_ipv4() {
+    own_link(Family::V4, "", "eth1", 1 << 20);
+}
+
+#[test]
+fn a_small_link_to_backends_ipv6() {
+    own_link(Family::V6, "", "eth1", 1 << 20);
+}
+
+#[test]
+fn a_small_link_to_clients_ipv4() {
+    own_link(Family::V4, "", "eth0", 0);
+}
+
+#[test]
+fn a_small_link_to_clients_ipv6() {
+    own_link(Family::V6, "", "eth0", 0);
+}
+
 fn ping_all(site: &Site, family: Family, address: IpAddr, sizes: &[usize]) {
     let client = site.lab.client(family, 0);
     for size in sizes {

@@ -13,6 +13,7 @@ use crate::{
     answers, count,
     ctx::{len, ptr_at},
     maps::BACKENDS,
+    mtu,
     rewrite::Endpoints,
     transmit::{self, IPV4_BE, IPV6_BE},
     work::work,
@@ -43,6 +44,10 @@ fn forward<const V6: bool>(ctx: &XdpContext) -> Option<u32> {
         return None;
     }
     let (source, source_port_be) = answers::origin(&answer)?;
+    let length = (len(ctx) - L3) as u32;
+    if mtu::exceeded(ctx, answer.interface, V6, length) != 0 {
+        return None;
+    }
     let to = Endpoints {
         source,
         destination: answer.client,

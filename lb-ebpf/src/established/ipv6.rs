@@ -39,7 +39,7 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
     let way = way::of(vip, sums, &flow, state)?;
     let length = Ipv6Hdr::LEN as u32 + payload_len;
-    if !way.fits(true, length) {
+    if !way.fits(ctx, true, length) {
         return None;
     }
 

@@ -1,5 +1,6 @@
 //! The way of a packet whose flow is under way.
 
+use aya_ebpf::programs::XdpContext;
 use lb_common::{
     features::Features,
     fingerprint::Destination,
@@ -58,10 +59,14 @@ impl Way {
         have(Features::NAT) && self.flow.port_be != 0
     }
 
-    /// Does an IP packet of so many bytes fit into the backend's tunnel, if it has one?
+    /// Does an IP packet of so many bytes fit into the backend's tunnel or, without one, through the
+    /// interface?
     #[inline(always)]
-    pub(super) fn fits(&self, v6: bool, length: u32) -> bool {
-        !self.tunnels() || mtu::fits(self.backend, self.flow.backend, v6, length)
+    pub(super) fn fits(&self, ctx: &XdpContext, v6: bool, length: u32) -> bool {
+        if self.tunnels() {
+            return mtu::fits(self.backend, self.flow.backend, v6, length);
+        }
+        mtu::exceeded(ctx, self.backend.hop.interface, v6, length) == 0
     }
 
     /// What the flow is spread by in a tunnel.
