@@ -60,11 +60,12 @@ impl Destination {
         Self([sum(0), sum(KEYS_OF_SUM), sum(2 * KEYS_OF_SUM)])
     }
 
-    /// The fingerprint of the destination itself.
+    /// The fingerprint of the destination itself. Its lines are mixed once more: no VIP may find both
+    /// of its lines full, as some would that follow one another, by one in forty seeds.
     #[inline(always)]
     #[must_use]
     pub const fn fingerprint(self) -> Fingerprint {
-        Fingerprint::from_sums(self.0)
+        Fingerprint::from_sums(self.0).mixed()
     }
 
     /// The fingerprint of a flow from there, by an address of the same family.
@@ -131,8 +132,15 @@ impl Fingerprint {
     #[inline(always)]
     #[must_use]
     pub const fn line(&self, lines: u32) -> u32 {
-        let bits = ((self.first as u64) << LINE_BITS) | self.second as u64;
-        reduce((mix(mix(bits)) >> LINE_BITS) as u32, lines)
+        let Self { first, .. } = self.mixed();
+        reduce(first, lines)
+    }
+
+    #[inline(always)]
+    const fn mixed(self) -> Self {
+        const LOWER: u64 = (1 << LINE_BITS) - 1;
+        let bits = mix(mix(((self.first as u64) << LINE_BITS) | self.second as u64));
+        Self { first: (bits >> LINE_BITS) as u32, second: (bits & LOWER) as u32, ..self }
     }
 }
 
