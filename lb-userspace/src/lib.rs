@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod decap;
 pub mod health;
+pub mod l7;
 pub mod limits;
 pub mod loader;
 pub mod maglev;

@@ -17,6 +17,7 @@ use super::{
     agent::{MAX_SLOTS, next_prime},
     error::{Read, Report},
     group,
+    http::Sidecar,
     listener::ListenerDraft,
     pool::PoolDraft,
     raw::{Found, nearest},
@@ -72,6 +73,8 @@ pub(super) fn check(draft: Draft, report: &Report<'_>) -> Read<Config> {
         flood: flood?,
         pools: pools?,
         listeners: listeners?,
+        sidecar: Sidecar::default(),
+        http_listeners: Vec::new(),
     })
 }
 

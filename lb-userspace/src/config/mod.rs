@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod flood;
 mod group;
+pub mod http;
 mod listener;
 mod load;
 mod place;
@@ -40,8 +41,12 @@ pub struct Config {
     pub flood: Flood,
     /// Pools, in the order of the file, names unique.
     pub pools: Vec<Pool>,
-    /// Listeners, in the order of the file, names and addresses unique.
+    /// Layer-4 listeners, in the order of the file, names and addresses unique.
     pub listeners: Vec<Listener>,
+    /// The process that serves those of layer 7.
+    pub sidecar: http::Sidecar,
+    /// Layer-7 listeners, in the order of the file.
+    pub http_listeners: Vec<http::HttpListener>,
 }
 
 /// `[agent]`.
@@ -142,6 +147,8 @@ pub struct Pool {
     pub nat_sources: Vec<IpAddr>,
     /// How backends are probed. Default: not at all, always healthy.
     pub health: Option<Health>,
+    /// How it serves layer-7 listeners.
+    pub http: http::PoolHttp,
     /// At least one; names unique over all pools, addresses within the pool; one address family.
     pub backends: Vec<Backend>,
 }
@@ -296,7 +303,7 @@ pub struct Backend {
     pub weight: u16,
 }
 
-/// `[[listener]]`.
+/// `[[listener]]` with protocol `tcp` or `udp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Unique; `[A-Za-z0-9._-]`, 1 to 63 characters.

@@ -7,6 +7,7 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use super::{
     Backend, Forward, Health, OnDown, Pool, Prefix, Probe, Scheduler,
     error::Read,
+    http::PoolHttp,
     raw::{Found, Table, Value},
     value::Times,
 };
@@ -51,6 +52,7 @@ impl PoolDraft {
             slow_start: self.slow_start?,
             nat_sources: self.nat_sources?.into_iter().map(|source| source.value).collect(),
             health: self.health?,
+            http: PoolHttp::default(),
             backends: backends?,
         })
     }

@@ -1,0 +1,1 @@
+//! Header fields that a proxy takes out, sets or checks. Pure.
