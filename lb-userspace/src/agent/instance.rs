@@ -121,6 +121,10 @@ fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Ins
 pub struct State {
     /// Secret seed of every choice. The same on another node makes the same choices.
     pub seed: [u64; 2],
+    /// Which count of backends' lives it is that runs: another one with each instance that begins
+    /// anew in the kernel. 0: none has begun since this is noted.
+    #[serde(default)]
+    pub epoch: u32,
     /// What the operator wants of backends, by name; those that are to be in service are left out.
     #[serde(default)]
     pub intents: BTreeMap<String, Intent>,
@@ -142,7 +146,7 @@ impl State {
             })
         };
         let seed = [random()?, random()?];
-        let state = Self { seed, intents: BTreeMap::new(), addresses: Vec::new() };
+        let state = Self { seed, epoch: 0, intents: BTreeMap::new(), addresses: Vec::new() };
         state.save(directory)?;
         Ok(state)
     }
@@ -176,6 +180,18 @@ impl State {
             File::open(directory)?.sync_all()
         };
         write().map_err(failed(&path, "write"))
+    }
+
+    /// Notes that backends' lives are counted from the beginning, if they are.
+    pub fn begin_epoch(&mut self, directory: &Path, fresh: bool) -> Result<(), InstanceError> {
+        if fresh || self.epoch == 0 {
+            let random = getrandom::u32().map_err(|error| {
+                failed(&path(directory), "get a random epoch for")(io::Error::other(error))
+            })?;
+            self.epoch = random.max(1);
+            self.save(directory)?;
+        }
+        Ok(())
     }
 
     /// The seed.

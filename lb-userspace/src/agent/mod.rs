@@ -6,6 +6,7 @@ pub mod instance;
 mod keeper;
 mod network;
 mod news;
+pub mod sidecar;
 mod writer;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use self::{
     instance::{Lock, State},
     keeper::Keeper,
+    sidecar::Sidecar,
     writer::{Inputs, Sweeps, Writer},
 };
 use crate::{
@@ -69,7 +71,7 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot look into {}", agent.bpffs.display()))?;
     let server = api::Server::bind(&agent.admin)
         .with_context(|| format!("cannot serve the admin API on {}", agent.admin.display()))?;
-    let state = State::load(&agent.state)?;
+    let mut state = State::load(&agent.state)?;
     loader::check_instance(&agent.bpffs, &config.limits)?;
     let mut upgrade = Upgrade::of(&agent.bpffs)?;
     let mut loaded = loader::load(&Options {
@@ -101,6 +103,8 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         upgrade.finish(controller.maps_mut())?;
         loaded.moved_to(&agent.bpffs);
     }
+    state.begin_epoch(&agent.state, fresh)?;
+    let sidecar = Sidecar::start(&config, state.epoch, state.seed).await?;
     network::detach_others(&agent);
     made.keep();
     memory::give_back();
@@ -126,6 +130,8 @@ pub async fn run(config: Config, config_path: &Path) -> anyhow::Result<()> {
         last_reload: None,
         sweeps: Sweeps::new(),
         placing: None,
+        sidecar,
+        told: None,
     };
     let writer = tokio::spawn(writer.run(Inputs { commands, health, reach, reload }));
     info!("holdfast {} runs, {}", env!("CARGO_PKG_VERSION"), config_path.display());
@@ -217,6 +223,7 @@ pub(super) fn log_packets(loaded: &mut Loaded) -> anyhow::Result<()> {
 pub async fn detach(config: &Config) -> anyhow::Result<()> {
     let agent = &config.agent;
     let _lock = Lock::take(&agent.state, &agent.bpffs)?;
+    sidecar::end(&agent.admin).await;
     let mut state = State::load(&agent.state)?;
     upgrade::detach(&agent.bpffs)?;
     let changes = network::remove_addresses(&state).await?;

@@ -110,7 +110,8 @@ pub(super) fn placing(
     state: &State,
 ) -> impl Future<Output = Result<Changes, net::Error>> + Send + 'static {
     let wanted: BTreeSet<IpAddr> = if config.agent.manage_addresses {
-        config.listeners.iter().map(|listener| listener.address.ip()).collect()
+        let http = config.http_listeners.iter().map(|listener| listener.address.ip());
+        config.listeners.iter().map(|listener| listener.address.ip()).chain(http).collect()
     } else {
         BTreeSet::new()
     };

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{FACTS, answers, changes, instance::State, keeper::Keeper, log_packets, network};
+use super::{FACTS, answers, changes, instance::State, keeper::Keeper, log_packets, network, sidecar::Sidecar};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
     config::{self, Config},
@@ -79,6 +79,10 @@ pub(super) struct Writer {
     pub(super) sweeps: Sweeps,
     /// Listener addresses that are being put on interfaces.
     pub(super) placing: Option<JoinHandle<Result<Changes, net::Error>>>,
+    /// Layer 7.
+    pub(super) sidecar: Sidecar,
+    /// The revision of the controller that the sidecar was told.
+    pub(super) told: Option<u64>,
 }
 
 /// What the writer hears.
@@ -99,6 +103,7 @@ impl Writer {
         let (mut look_at, mut grow_at) = (Instant::now(), Instant::now());
         let (mut health, mut reach) = (Vec::new(), Vec::new());
         loop {
+            self.tell_sidecar();
             let due = self.keeper.due();
             let apply = due.unwrap_or_else(|| Instant::now() + SWEEP_EVERY);
             tokio::select! {
@@ -126,6 +131,9 @@ impl Writer {
                     let agent = &self.keeper.controller.config().agent;
                     network::look_after(&mut self.loaded, agent, &self.netlink, &mut self.interfaces)
                         .await;
+                    if self.sidecar.look_after(self.keeper.controller.config()) {
+                        self.told = None;
+                    }
                     // Not while it is waited for: facts and commands come meanwhile.
                     if self.placing.is_none() {
                         self.placing = Some(tokio::spawn(self.place()));
@@ -143,6 +151,22 @@ impl Writer {
                 () = sleep_until(self.sweeps.next) => self.sweeps.step(&mut self.keeper.controller),
             }
         }
+    }
+
+    /// Lets the sidecar know of backends' states, if they have changed.
+    fn tell_sidecar(&mut self) {
+        let revision = Some(self.keeper.controller.revision());
+        if self.told == revision {
+            return;
+        }
+        match self.keeper.controller.http_backends() {
+            Ok(backends) => self.sidecar.serve(self.keeper.controller.config(), backends),
+            Err(error) => {
+                error!("sidecar: {error}");
+                return;
+            }
+        }
+        self.told = revision;
     }
 
     fn place(&self) -> impl Future<Output = Result<Changes, net::Error>> + Send + 'static {
@@ -303,6 +327,7 @@ impl Writer {
         if !reasons.is_empty() {
             return Err(refused(reasons));
         }
+        self.sidecar.accept(&config).map_err(|error| refused(vec![error.to_string()]))?;
         self.load_what_is_needed(&config).await?;
         let added: Vec<String> = config
             .agent
@@ -332,6 +357,7 @@ impl Writer {
             self.interfaces = attached;
             network::detach_others(&config.agent);
         }
+        self.told = None;
         self.checks.configure(&config.pools);
         self.watch.configure(Wanted {
             targets: targets(&config.pools),

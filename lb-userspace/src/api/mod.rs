@@ -23,7 +23,7 @@ pub use command::{Command, CommandError, Filter, Reply, SessionsQuery};
 pub use cursor::encode as encode_cursor;
 pub use prefix::Prefix;
 pub use server::Server;
-pub use socket::BindError;
+pub use socket::{BindError, open_private as open_socket};
 
 /// Where the agent listens and the command line looks unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/holdfast/admin.sock";

@@ -72,28 +72,26 @@ pub(super) fn open(path: &Path) -> Result<(UnixListener, SocketFile), BindError>
     make_parent(path).map_err(system("create the directory of"))?;
     remove_stale(path)?;
 
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let address = UnixAddr::new(path).map_err(io::Error::from).map_err(system("open"))?;
-    let fd: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(io::Error::from)
-        .map_err(system("open"))?;
-    // On Linux the file gets the mode that the socket has when it is bound, less the umask. So
-    // there is no moment at which another user could connect.
-    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)
-        .map_err(io::Error::from)
-        .map_err(system("protect"))?;
-    bind(fd.as_raw_fd(), &address).map_err(io::Error::from).map_err(system("bind"))?;
+    let socket = open_private(path).map_err(system("open"))?;
     let metadata = fs::symlink_metadata(path).map_err(system("read the mode of"))?;
     let file = SocketFile { path: path.to_owned(), identity: identity(&metadata) };
     if metadata.permissions().mode() & 0o077 != 0 {
         let source = io::Error::other("others may connect; the file system ignores its mode");
         return Err(system("protect")(source));
     }
-    Backlog::new(BACKLOG)
-        .and_then(|backlog| listen(&fd, backlog))
-        .map_err(io::Error::from)
-        .map_err(system("listen on"))?;
-    Ok((UnixListener::from(fd), file))
+    Ok((socket, file))
+}
+
+/// Makes a listening socket at `path`, where nothing may be, with mode 0600.
+pub fn open_private(path: &Path) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // On Linux the file gets the mode that the socket has when it is bound, less the umask. So
+    // there is no moment at which another user could connect.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(UnixListener::from(fd))
 }
 
 impl Drop for SocketFile {

@@ -30,6 +30,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A whole configuration, valid by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -213,7 +215,7 @@ impl TunnelKind {
 }
 
 /// Addresses that begin alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefix {
     /// The first of them.
     pub address: IpAddr,
@@ -328,7 +330,7 @@ pub enum Protocol {
 }
 
 /// `listener.persistence`, mode `source-ip`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Persistence {
     /// Listeners of one group share pins; they have the same pool and the same settings here.
     /// Same characters as a name. `None`: the listener is alone.
@@ -346,7 +348,7 @@ pub struct Persistence {
 }
 
 /// `persistence.refresh` (P4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refresh {
     /// Any packet of a flow on the pinned backend.
     Activity,

@@ -22,12 +22,14 @@ use super::{
     plan::{self, Inputs, Wanted, Weighed},
     ramp::Ramps,
     reconcile::{self, Applied, TableShape},
+    site,
     snapshot::Snapshot,
     status::{self, Sources, Status},
     tables::Tables,
 };
 use crate::{
     config::Config,
+    l7::snapshot::Backend,
     limits,
     maps::{Cursor, LbMaps, MapError},
     model::Model,
@@ -65,6 +67,9 @@ pub struct Controller<M> {
     swept: Option<Outcome>,
     finished: BTreeSet<u32>,
     ramps: Ramps,
+    /// Of backends that take clients, as they are now.
+    weights: BTreeMap<u32, u16>,
+    revision: u64,
 }
 
 /// Where a backend is reached and probed: what facts about it are about.
@@ -108,6 +113,8 @@ impl<M: LbMaps> Controller<M> {
             sweep: None,
             swept: None,
             finished: BTreeSet::new(),
+            weights: BTreeMap::new(),
+            revision: 0,
         })
     }
 
@@ -205,6 +212,17 @@ impl<M: LbMaps> Controller<M> {
             running.leaving.clear();
         }
         self.bring_about(&wanted)
+    }
+
+    /// Counts what may have changed backends' states.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The backends of each pool, as layer 7 is to see them.
+    pub fn http_backends(&mut self) -> Result<Vec<Vec<Backend>>, ControlError> {
+        let there = known(&mut self.there, &self.maps)?;
+        Ok(site::backends(&self.config, there, &self.weights))
     }
 
     /// How long it is until [`Self::apply`] is to give more weight to a backend in its slow start;
@@ -306,6 +324,9 @@ impl<M: LbMaps> Controller<M> {
 
     fn bring_about(&mut self, wanted: &Wanted) -> Result<Applied, ControlError> {
         self.ramps = wanted.ramps.clone();
+        let shares = wanted.pools.values().flat_map(|pool| &pool.recipe.shares);
+        self.weights = shares.map(|share| (share.id.into(), share.weight)).collect();
+        self.revision += 1;
         let mut there = match self.there.take() {
             Some(there) => there,
             None => Snapshot::read(&self.maps)?,

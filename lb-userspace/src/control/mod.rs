@@ -13,6 +13,7 @@ mod own;
 pub mod plan;
 pub mod ramp;
 pub mod reconcile;
+mod site;
 pub mod snapshot;
 pub mod status;
 pub mod tables;

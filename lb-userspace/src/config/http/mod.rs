@@ -1,13 +1,16 @@
 //! What layer 7 is configured with: the types.
 //!
-//! Owns their meaning and defaults. Reading them is the business of the modules below.
+//! Owns their meaning and defaults. Reading them is the business of the modules below. They are
+//! serialised for one reader, the sidecar: a child of the agent, and of its very program.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Persistence, Prefix};
 
 /// `[sidecar]`: the process that serves `http` and `https` listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sidecar {
     /// Threads, each with its own listening sockets. Default: one a CPU. 1 to 256.
     pub workers: Option<u16>,
@@ -25,7 +28,7 @@ pub struct Sidecar {
 }
 
 /// `sidecar.access_log`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLog {
     /// The file, appended to; opened again on reload.
     pub path: PathBuf,
@@ -34,7 +37,7 @@ pub struct AccessLog {
 }
 
 /// `sidecar.access_log.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// An object a line.
     Json,
@@ -43,7 +46,7 @@ pub enum LogFormat {
 }
 
 /// `[sidecar.limits]`: times between 10 ms and 24 h; 0 where it says so: no bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpLimits {
     /// Bytes of a request's or an answer's head. Default 32 KiB; 1 KiB to 1 MiB.
     pub head_bytes: u32,
@@ -77,7 +80,7 @@ pub struct HttpLimits {
 }
 
 /// `[[listener]]` with protocol `http` or `https`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpListener {
     /// Unique among all listeners; `[A-Za-z0-9._-]`, 1 to 63 characters.
     pub name: String,
@@ -97,7 +100,7 @@ pub struct HttpListener {
 }
 
 /// A certificate of `listener.tls`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// PEM: the chain, leaf first.
     pub chain: PathBuf,
@@ -106,7 +109,7 @@ pub struct Certificate {
 }
 
 /// `[[listener.rule]]`, or the listener's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRule {
     /// The host of requests.
     pub host: HostPattern,
@@ -119,7 +122,7 @@ pub struct HttpRule {
 }
 
 /// `rule.host`: lower case, no port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostPattern {
     /// Any, also none. No `host` key.
     Any,
@@ -130,7 +133,7 @@ pub enum HostPattern {
 }
 
 /// `persistence` of an `http` or `https` listener or rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpPersistence {
     /// By what.
     pub mode: HttpMode,
@@ -139,7 +142,7 @@ pub struct HttpPersistence {
 }
 
 /// `persistence.mode`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpMode {
     /// `cookie-insert`: a cookie of the sidecar's own (C1).
     Insert(CookieInsert),
@@ -154,7 +157,7 @@ pub enum HttpMode {
 }
 
 /// `persistence` with `mode = "cookie-insert"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CookieInsert {
     /// Its name, a token (RFC 6265, 4.1.1). Default `SERVERID`.
     pub cookie: String,
@@ -172,7 +175,7 @@ pub struct CookieInsert {
 }
 
 /// Attributes of a cookie (RFC 6265; Partitioned: CHIPS).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CookieAttributes {
     /// `Path`. Default `/`.
     pub path: String,
@@ -189,7 +192,7 @@ pub struct CookieAttributes {
 }
 
 /// `persistence.same_site`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SameSite {
     /// `Lax`.
     Lax,
@@ -200,7 +203,7 @@ pub enum SameSite {
 }
 
 /// `[pool.http]`: how a pool serves `http` and `https` listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolHttp {
     /// `version`. Default 1.1.
     pub version: HttpVersion,
@@ -223,7 +226,7 @@ pub struct PoolHttp {
 }
 
 /// `pool.http.version`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpVersion {
     /// HTTP/1.1. `"1.1"`.
     One,
@@ -232,7 +235,7 @@ pub enum HttpVersion {
 }
 
 /// `pool.http.scheduler`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpScheduler {
     /// Each in its turn, by weight.
     RoundRobin,
@@ -243,7 +246,7 @@ pub enum HttpScheduler {
 }
 
 /// `pool.http.tls`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendTls {
     /// The name that backends' certificates must have, and that they are asked for. Required
     /// unless `verify = false`.
@@ -255,7 +258,7 @@ pub struct BackendTls {
 }
 
 /// `pool.http.send_proxy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProxyVersion {
     /// Text.
     V1,

@@ -1,0 +1,106 @@
+//! The key ring's file: made by the agent, mode 0600, in the state directory.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::l7::cookie::ring::{Ring, RingError};
+
+/// The key ring cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// Its file.
+    #[error("{path}: cannot {operation}: {source}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error(
+        "{path} is damaged: {source}; it holds the keys of cookies: restore it, or remove it and lose \
+         all sessions that cookies hold"
+    )]
+    Damaged {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        source: RingError,
+    },
+}
+
+/// The ring in the state directory; a new one where there is none.
+pub fn load(state: &Path) -> Result<Ring, KeysError> {
+    let path = path(state);
+    match fs::read(&path) {
+        Ok(text) => {
+            Ring::from_json(&text).map_err(|source| KeysError::Damaged { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let ring = Ring::new(now_s(), &mut random);
+            save(state, &ring)?;
+            Ok(ring)
+        }
+        Err(source) => Err(KeysError::File { path, operation: "read", source }),
+    }
+}
+
+/// Writes the ring: the old one is there until the new one is whole and on disk.
+pub fn save(state: &Path, ring: &Ring) -> Result<(), KeysError> {
+    let path = path(state);
+    let new = state.join("keys.json.new");
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(&ring.to_json())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(state)?.sync_all()
+    };
+    write().map_err(|source| KeysError::File { path, operation: "write", source })
+}
+
+/// Wall-clock time.
+#[must_use]
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// From the kernel's source, which does not fail once it has begun.
+pub fn random(into: &mut [u8]) {
+    if getrandom::fill(into).is_err() {
+        std::process::abort();
+    }
+}
+
+fn path(state: &Path) -> PathBuf {
+    state.join("keys.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_ring_is_made_once_and_comes_back() {
+        let directory = tempfile::tempdir().expect("directory");
+        let ring = load(directory.path()).expect("new");
+        let again = load(directory.path()).expect("there");
+        assert_eq!(ring.to_json(), again.to_json());
+        let mode = fs::metadata(path(directory.path())).expect("file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(path(directory.path()), "{").expect("written");
+        let error = load(directory.path()).expect_err("damaged").to_string();
+        assert!(error.contains("keys.json is damaged"), "{error}");
+        assert_eq!(fs::read(path(directory.path())).expect("file"), b"{");
+    }
+}
