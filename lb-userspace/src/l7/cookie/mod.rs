@@ -8,6 +8,7 @@
 //! `seal` what of that a client sees, `ring` the keys; `set_cookie`, `rewrite` and `cache` are for
 //! answers.
 
+pub mod jar;
 pub mod pin;
 pub mod ring;
 #[cfg(test)]
