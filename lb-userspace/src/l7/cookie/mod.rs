@@ -8,8 +8,10 @@
 //! `seal` what of that a client sees, `ring` the keys; `set_cookie`, `rewrite` and `cache` are for
 //! answers.
 
+mod date;
 pub mod jar;
 pub mod pin;
+pub mod rewrite;
 pub mod ring;
 #[cfg(test)]
 pub(crate) mod samples;
