@@ -8,6 +8,7 @@
 //! `seal` what of that a client sees, `ring` the keys; `set_cookie`, `rewrite` and `cache` are for
 //! answers.
 
+pub mod cache;
 mod date;
 pub mod jar;
 pub mod pin;
@@ -16,3 +17,4 @@ pub mod ring;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod seal;
+pub mod set_cookie;
