@@ -1,1 +1,0 @@
-//! Which backend a request's session is on, and what becomes of its cookie. Pure.
