@@ -15,18 +15,23 @@ use lb_userspace::{
         check::{NOT_HERE, NOT_IN_ORDER},
     },
     config::{self, Config},
+    l7::process,
     memory,
     preflight::{self, Problem},
 };
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    memory::frugal();
     let cli = Cli::parse();
+    if let Verb::Sidecar(arguments) = &cli.verb {
+        return sidecar(&arguments.user);
+    }
+    memory::frugal();
     let outcome = match &cli.verb {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
         Verb::Check(arguments) => return check(arguments),
         Verb::Decap(arguments) => return cli::decap::run(arguments, &mut stdout(), &mut stderr()),
+        Verb::Sidecar(_) => unreachable!("above"),
         Verb::Run(file) => match accepted(&file.config, false, For::Run) {
             Err(code) => return code,
             Ok((config, notes)) => run(config, &notes, &file.config),
@@ -47,16 +52,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, notes: &[String], path: &Path) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| {
-        EnvFilter::new(if config.agent.packet_events { "info,lb_ebpf=debug" } else { "info" })
-    });
+fn sidecar(user: &str) -> ExitCode {
+    log_to_stderr("info");
+    // SAFETY: the agent starts this verb with that descriptor, and nothing else has run yet.
+    match unsafe { process::run(user) } {
+        Ok(()) => OK.into(),
+        Err(error) => {
+            tracing::error!("sidecar: {error:#}");
+            FAILED.into()
+        }
+    }
+}
+
+/// `level`: unless the environment has another.
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+fn run(config: Config, notes: &[String], path: &Path) -> anyhow::Result<()> {
+    log_to_stderr(if config.agent.packet_events { "info,lb_ebpf=debug" } else { "info" });
     for note in notes {
         tracing::warn!("{note}");
     }

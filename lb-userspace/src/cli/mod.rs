@@ -66,6 +66,14 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// What the agent starts its sidecar with.
+#[derive(Debug, Args)]
+pub struct SidecarArgs {
+    /// Whom it becomes
+    #[arg(long)]
+    pub user: String,
+}
+
 /// What `holdfast` can do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -94,6 +102,9 @@ with the rest. `run` looks at everything before it changes anything.",
         after_help = "Example:\n  holdfast check --config holdfast.toml"
     )]
     Check(CheckArgs),
+    /// The agent's own: serve layer 7 for it
+    #[command(hide = true)]
+    Sidecar(SidecarArgs),
     /// A verb for a running agent.
     #[command(flatten)]
     Client(ClientVerb),

@@ -122,7 +122,7 @@ impl fmt::Display for Prefix {
 
 impl Prefix {
     /// Does it hold that address?
-    pub(super) fn holds(self, address: IpAddr) -> bool {
+    pub(crate) fn holds(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4()
             && Self { address, ..self }.first() == self.first()
     }

@@ -64,7 +64,7 @@ impl Body for RequestBody {
             return Poll::Pending;
         }
         progress.begun.set(true);
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut *body).poll_frame(context));
         match &frame {
             None => {
                 *incoming = None;

@@ -5,27 +5,27 @@
 //! `upstream` (connections to backends), `answer` (fields and cookie back). Pure: `cookie`, `fields`,
 //! `gate::head`, `route`, `session`, `pick`.
 
-mod body;
+pub mod body;
 pub mod channel;
 pub mod cookie;
-mod counts;
-mod early;
-mod fence;
+pub mod counts;
+pub mod early;
+pub mod fence;
 pub mod fields;
-mod flight;
+pub mod flight;
 pub mod gate;
-mod io;
-mod limits;
+pub mod io;
+pub mod limits;
 pub mod messages;
-mod pick;
+pub mod pick;
 pub mod process;
-mod progress;
+pub mod progress;
 pub mod proxy_header;
-mod route;
+pub mod route;
 pub mod session;
 pub mod snapshot;
-mod timers;
+pub mod timers;
 pub mod tls;
-mod upstream;
+pub mod upstream;
 pub mod view;
-mod worker;
+pub mod worker;

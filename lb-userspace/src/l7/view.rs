@@ -19,10 +19,7 @@ use super::{
     snapshot::{self, Snapshot},
     tls,
 };
-use crate::config::{
-    Prefix,
-    http::{HttpPersistence, PoolHttp, Sidecar},
-};
+use crate::config::http::{HttpPersistence, PoolHttp, Sidecar};
 
 /// A snapshot cannot be served by.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +33,6 @@ pub enum ViewError {
 }
 
 /// Everything.
-#[derive(Debug)]
 pub struct View {
     /// Settings of the sidecar.
     pub settings: Sidecar,

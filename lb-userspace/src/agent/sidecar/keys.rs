@@ -59,12 +59,23 @@ pub fn save(state: &Path, ring: &Ring) -> Result<(), KeysError> {
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        file.write_all(&ring.to_json())?;
+        file.write_all(&ring.to_json()?)?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(state)?.sync_all()
     };
     write().map_err(|source| KeysError::File { path, operation: "write", source })
+}
+
+/// The ring as the sidecar reads it.
+pub fn text(ring: &Ring) -> Result<String, KeysError> {
+    let failed = |source: io::Error| KeysError::File {
+        path: PathBuf::from("keys.json"),
+        operation: "write",
+        source,
+    };
+    let json = ring.to_json().map_err(|error| failed(error.into()))?;
+    Ok(String::from_utf8_lossy(&json).into_owned())
 }
 
 /// Wall-clock time.
@@ -95,7 +106,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let ring = load(directory.path()).expect("new");
         let again = load(directory.path()).expect("there");
-        assert_eq!(ring.to_json(), again.to_json());
+        let text = |ring: &Ring| ring.to_json().expect("JSON");
+        assert_eq!(text(&ring), text(&again));
         let mode = fs::metadata(path(directory.path())).expect("file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(path(directory.path()), "{").expect("written");

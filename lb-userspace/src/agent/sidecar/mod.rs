@@ -48,6 +48,8 @@ pub(super) struct Sidecar {
     standing: Arc<Mutex<Standing>>,
     certificates: Certificates,
     ring: Ring,
+    /// The same, as the sidecar reads it.
+    ring_text: String,
     epoch: u32,
     seed: [u64; 2],
     log_turn: u64,
@@ -78,6 +80,7 @@ impl Sidecar {
             wanted,
             standing,
             certificates,
+            ring_text: keys::text(&ring)?,
             ring,
             epoch,
             seed,
@@ -90,6 +93,7 @@ impl Sidecar {
     pub(super) fn accept(&mut self, config: &Config) -> Result<(), SidecarError> {
         self.certificates.read(config)?;
         self.ring = keys::load(&config.agent.state)?;
+        self.ring_text = keys::text(&self.ring)?;
         // The log may have been moved away.
         self.log_turn += 1;
         Ok(())
@@ -112,6 +116,7 @@ impl Sidecar {
         ring.rotate(now, after_s, &mut keys::random);
         let _dropped = ring.drop_old(now, LONGEST_SESSION_S);
         keys::save(state, &ring)?;
+        self.ring_text = keys::text(&ring)?;
         self.ring = ring;
         Ok(self.ring.keys().len())
     }
@@ -166,7 +171,7 @@ impl Sidecar {
             settings: config.sidecar.clone(),
             epoch: self.epoch,
             seed: self.seed,
-            ring: String::from_utf8_lossy(&self.ring.to_json()).into_owned(),
+            ring: self.ring_text.clone(),
             listeners: config.http_listeners.iter().map(|one| self.listener(one)).collect(),
             pools: pools.collect(),
         };

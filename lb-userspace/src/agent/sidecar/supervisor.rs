@@ -53,17 +53,17 @@ pub(super) struct Wanted {
 
 /// How it stands.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
-    pub(super) pid: Option<u32>,
-    pub(super) since: Option<SystemTime>,
+pub(in crate::agent) struct Standing {
+    pub(in crate::agent) pid: Option<u32>,
+    pub(in crate::agent) since: Option<SystemTime>,
     /// How often one had to be started because another ended by itself.
-    pub(super) crashes: u64,
+    pub(in crate::agent) crashes: u64,
     /// Those that finish what they have.
-    pub(super) finishing: usize,
+    pub(in crate::agent) finishing: usize,
     /// Of all that ever ran.
-    pub(super) totals: Totals,
+    pub(in crate::agent) totals: Totals,
     /// What went wrong last: a socket, a snapshot.
-    pub(super) trouble: Option<String>,
+    pub(in crate::agent) trouble: Option<String>,
 }
 
 struct Live {

@@ -1,1 +1,2 @@
-//! Header fields that a proxy takes out, sets or checks. Pure.
+//! stub
+pub mod authority;

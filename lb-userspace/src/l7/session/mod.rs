@@ -61,7 +61,7 @@ pub struct Rule<'r> {
 }
 
 /// May a backend have requests? (P9, C10)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Standing {
     /// Yes.
     InService,

@@ -104,9 +104,8 @@ impl Connection {
 
     /// Room for another request, if there is.
     pub(super) fn stream(&self, most: u32) -> Option<Stream> {
-        let allowed = u32::try_from(self.sender.current_max_send_streams()).unwrap_or(most);
         let open = self.streams.open.get();
-        (open < most.min(allowed.max(1))).then(|| {
+        (open < most).then(|| {
             self.streams.open.set(open + 1);
             Stream { sender: self.sender.clone(), streams: Rc::clone(&self.streams) }
         })

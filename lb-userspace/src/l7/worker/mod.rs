@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod log;
 mod persist;
+mod proxied;
 mod request;
 mod respond;
 mod state;

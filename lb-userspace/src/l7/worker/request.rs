@@ -9,13 +9,14 @@ use super::{
     choose::Choice,
     client::{Client, Switched},
     persist::Session,
+    proxied,
     respond::{self, ClientBody, Record},
     state::State,
     tally::count,
 };
 use crate::l7::{
     body::RequestBody,
-    fields::{self, authority},
+    fields::authority,
     gate,
     progress::{Phase, Progress},
     upstream::{Answer, Ends, Failed, Trouble},
@@ -70,13 +71,8 @@ impl Serving<'_> {
 
     async fn serve(&self, request: Request<Incoming>) -> Response<ClientBody> {
         let (head, body) = request.into_parts();
-        let host = authority::host(&head).into_owned();
+        let host = host(&head);
         let record = Record::new(self.client, self.state, self.listener, &head, &host);
-        if head.version == Version::HTTP_2
-            && let Err(refusal) = fields::request::check(&head)
-        {
-            return self.refuse(refusal.status(), refusal.name(), record);
-        }
         let listener = &self.state.view.listeners[self.listener];
         if let Some(port) = listener.https_redirect {
             let mut record = record;
@@ -132,15 +128,9 @@ impl Serving<'_> {
 
     /// Makes a client's request one of the proxy's own.
     fn prepare(&self, head: &mut request::Parts, record: Option<&mut Record>) {
-        let client = self.client;
-        let from = fields::Peer {
-            address: client.opened.client,
-            secure: client.opened.secure,
-            trusted: client.trusted,
-        };
-        fields::to_backend(head, &from, || client.worker().random.borrow_mut().u128(..));
+        proxied::to_backend(head, self.client);
         if let Some(record) = record {
-            record.request_id = head.headers.get(fields::REQUEST_ID).cloned();
+            record.request_id = head.headers.get(&proxied::REQUEST_ID).cloned();
         }
     }
 
@@ -167,7 +157,8 @@ impl Serving<'_> {
                 (head, Err(Switched { socket, first, permit }))
             }
         };
-        if let Err(why) = gate::answer::check(&head) {
+        if let Some(fault) = gate::answer_fault(head.version, head.status, &head.headers) {
+            let why = fault.name();
             self.state.backends[backend.place].fail(why);
             return self.refuse(StatusCode::BAD_GATEWAY, why, record);
         }
@@ -175,7 +166,7 @@ impl Serving<'_> {
             record.answered(head.status);
         }
         let switches = body.is_err();
-        fields::to_client(&mut head, switches);
+        proxied::to_client(&mut head, switches);
         session.answer(self.state, rule, index, head.status, &mut head.headers);
         session.explain(rule, &mut head.headers);
         head.version = Version::HTTP_11;
@@ -275,8 +266,8 @@ impl Sending<'_> {
 
     fn interim(&self, status: StatusCode, mut fields: HeaderMap) {
         if let Some(gate) = &self.serving.client.gate {
-            fields::interim(&mut fields);
-            gate.interim(respond::interim(status, &fields));
+            proxied::interim(&mut fields);
+            let _late = gate.interim(&respond::interim(status, &fields));
         }
     }
 }
@@ -320,4 +311,10 @@ impl Trouble {
         };
         (status, self.name())
     }
+}
+
+fn host(head: &request::Parts) -> String {
+    let field = head.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
+    let text = field.or_else(|| head.uri.authority().map(|it| it.as_str().as_bytes()));
+    text.and_then(authority::Authority::parse).map_or_else(String::new, |it| it.name().into_owned())
 }

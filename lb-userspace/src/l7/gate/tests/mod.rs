@@ -1,0 +1,2 @@
+mod chunk;
+mod head;
