@@ -169,6 +169,7 @@ pub(super) fn sample_config() -> config::Config {
                     rise: 2,
                     fall: 3,
                 }),
+                http: config::http::PoolHttp::default(),
                 backends: vec![
                     backend("web-1", "10.0.0.11", Some(8080)),
                     backend("web-2", "10.0.0.12", None),
@@ -182,6 +183,7 @@ pub(super) fn sample_config() -> config::Config {
                 slow_start: Duration::from_secs(30),
                 nat_sources: vec![],
                 health: None,
+                http: config::http::PoolHttp::default(),
                 backends: vec![backend("dns-1", "2001:db8::1", None)],
             },
         ],
@@ -208,5 +210,7 @@ pub(super) fn sample_config() -> config::Config {
                 persistence: None,
             },
         ],
+        sidecar: config::http::Sidecar::default(),
+        http_listeners: vec![],
     }
 }
