@@ -32,7 +32,7 @@ pub(super) enum Layer {
     /// `tcp` and `udp`.
     Four { protocol: Protocol, persistence: Read<Option<PersistenceDraft>> },
     /// `http` and `https`.
-    Seven(HttpDraft),
+    Seven(Box<HttpDraft>),
 }
 
 impl Layer {
@@ -77,8 +77,8 @@ pub(super) fn listener(table: Table<'_>) -> ListenerDraft {
                 table.elsewhere(&["accept_proxy", "rule"], ONLY_HTTP);
                 Layer::Four { protocol, persistence: persistence(table) }
             }
-            Word::Http => Layer::Seven(http(table, false)),
-            Word::Https => Layer::Seven(http(table, true)),
+            Word::Http => Layer::Seven(Box::new(http(table, false))),
+            Word::Https => Layer::Seven(Box::new(http(table, true))),
         });
         if layer.is_err() {
             table.unjudged(&BY_PROTOCOL);

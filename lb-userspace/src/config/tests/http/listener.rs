@@ -158,6 +158,10 @@ fn refused() {
              persistence, rule",
         ),
     ]);
+}
+
+#[test]
+fn refused_of_http() {
     check_in(
         &plain(),
         &[

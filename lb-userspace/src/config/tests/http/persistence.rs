@@ -18,7 +18,7 @@ fn insert(keys: &str) -> CookieInsert {
 fn defaults() -> CookieInsert {
     CookieInsert {
         cookie: "SERVERID".to_owned(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         max_lifetime: None,
         attributes: CookieAttributes { secure: true, ..CookieAttributes::default() },
         insert_on_error: false,
@@ -48,7 +48,7 @@ fn every_key_of_inserting() {
     );
     let want = CookieInsert {
         cookie: "__Secure-a!".to_owned(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         max_lifetime: Some(Duration::from_hours(30 * 24)),
         attributes: CookieAttributes {
             path: "/app".to_owned(),

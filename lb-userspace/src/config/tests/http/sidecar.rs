@@ -153,6 +153,12 @@ fn refused() {
             "[sidecar]\ndrain = \"1h1s\"\n[[listener]]",
             "10:9: sidecar.drain = \"1h1s\": out of range; allowed: 0s to 1h",
         ),
+    ]);
+}
+
+#[test]
+fn limits_refused() {
+    check(&[
         (
             "[agent]",
             "sidecar.limits.head_bytes = \"1024\"\n[agent]",
