@@ -20,6 +20,7 @@ use lb_userspace::{
         Agent, Backend, Config, Flood, FlowTimeouts, Forward, Health as Check, Limits, Listener,
         OnDown, Persistence, Pool, Probe, Protocol as ListenerProtocol, Refresh, Scheduler,
         XdpMode,
+        http::{PoolHttp, Sidecar},
     },
     control::{
         controller::{ControlError, Controller, Progress},
@@ -67,6 +68,8 @@ pub fn config(pools: Vec<Pool>, listeners: Vec<Listener>) -> Config {
         flood: Flood::default(),
         pools,
         listeners,
+        sidecar: Sidecar::default(),
+        http_listeners: Vec::new(),
     }
 }
 
@@ -88,6 +91,7 @@ pub fn pool(name: &str, on_down: OnDown, backends: &[&str]) -> Pool {
             rise: 2,
             fall: 3,
         }),
+        http: PoolHttp::default(),
         backends: backends.iter().map(|text| backend(text)).collect(),
     }
 }

@@ -169,6 +169,7 @@ pub(super) fn sample_config() -> config::Config {
                     rise: 2,
                     fall: 3,
                 }),
+                http: config::http::PoolHttp::default(),
                 backends: vec![
                     backend("web-1", "10.0.0.11", Some(8080)),
                     backend("web-2", "10.0.0.12", None),
@@ -182,6 +183,7 @@ pub(super) fn sample_config() -> config::Config {
                 slow_start: Duration::from_secs(30),
                 nat_sources: vec![],
                 health: None,
+                http: config::http::PoolHttp::default(),
                 backends: vec![backend("dns-1", "2001:db8::1", None)],
             },
         ],
@@ -208,5 +210,72 @@ pub(super) fn sample_config() -> config::Config {
                 persistence: None,
             },
         ],
+        sidecar: config::http::Sidecar::default(),
+        http_listeners: vec![],
     }
+}
+
+/// [`sample_config`] with a listener of layer 7 that has rules of all modes, and one that redirects.
+pub(super) fn sample_http_config() -> config::Config {
+    use config::http::{
+        AccessLog, BackendTls, Certificate, CookieAttributes, CookieInsert, HostPattern,
+        HttpListener, HttpMode, HttpPersistence, HttpRule, LogFormat, ProxyVersion,
+    };
+    let mut sample = sample_config();
+    sample.sidecar.access_log =
+        Some(AccessLog { path: "/var/log/access.log".into(), format: LogFormat::Combined });
+    sample.sidecar.trusted_proxies =
+        vec![config::Prefix { address: "10.0.0.0".parse().expect("address"), length: 8 }];
+    sample.pools[0].http.tls =
+        Some(BackendTls { name: Some("shop.internal".to_owned()), ca: None, verify: true });
+    sample.pools[0].http.send_proxy = Some(ProxyVersion::V2);
+    let by_address = sample.listeners[0].persistence.clone().expect("it is on");
+    let insert = CookieInsert {
+        cookie: "SERVERID".to_owned(),
+        timeout: Duration::from_hours(1),
+        max_lifetime: Some(Duration::from_hours(24)),
+        attributes: CookieAttributes { secure: true, ..CookieAttributes::default() },
+        insert_on_error: false,
+        first_flight: Duration::from_secs(2),
+    };
+    let rule = |host, path: &str, mode: Option<HttpMode>| HttpRule {
+        host,
+        path: path.to_owned(),
+        pool: 0,
+        persistence: mode.map(|mode| HttpPersistence { mode, header: None }),
+    };
+    let rewrite = HttpMode::Rewrite { cookie: "JSESSIONID".to_owned() };
+    let rules = vec![
+        rule(HostPattern::Exact("api.shop.example".to_owned()), "/v1", Some(rewrite)),
+        rule(HostPattern::Any, "/img", Some(HttpMode::SourceIp(by_address))),
+        rule(HostPattern::Below("shop.example".to_owned()), "/", None),
+        rule(HostPattern::Any, "/", Some(HttpMode::Insert(insert))),
+    ];
+    let listener = HttpListener {
+        name: "shop".to_owned(),
+        address: "203.0.113.11:443".parse().expect("address"),
+        certificates: vec![Certificate {
+            chain: "/etc/shop.pem".into(),
+            key: "/etc/shop.key".into(),
+        }],
+        https_redirect: None,
+        accept_proxy: true,
+        rules,
+    };
+    let by_rule = HttpListener {
+        name: "api".to_owned(),
+        address: "203.0.113.12:443".parse().expect("address"),
+        rules: listener.rules[..1].to_vec(),
+        ..listener.clone()
+    };
+    let redirect = HttpListener {
+        name: "shop-plain".to_owned(),
+        address: "203.0.113.11:80".parse().expect("address"),
+        certificates: vec![],
+        https_redirect: Some(443),
+        accept_proxy: false,
+        rules: vec![],
+    };
+    sample.http_listeners = vec![listener, redirect, by_rule];
+    sample
 }

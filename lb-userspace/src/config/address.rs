@@ -18,6 +18,8 @@ pub(super) const LISTENER: &str = "\"203.0.113.10:80\" or \"[2001:db8::10]:80\";
 const SOURCE: &str = "\"10.0.0.2\" or \"fd00::2\"";
 /// What a prefix of source addresses may look like.
 const PREFIX: &str = "\"10.255.0.0/16\", \"fd00:ff::/64\" or one address";
+/// Both spellings would be one address.
+const MAPPED: &str = "an IPv4 address written as IPv6";
 /// The addresses that are not special.
 const UNICAST: &str = "a unicast address of one machine, IPv4 or IPv6";
 
@@ -50,6 +52,21 @@ impl Value<'_> {
 
     /// A prefix of addresses that packets can come from: `"address/length"`, or an address alone.
     pub(super) fn source_prefix(&self) -> Read<Prefix> {
+        let prefix = self.prefix(8)?;
+        self.usable(prefix.address)?;
+        Ok(prefix)
+    }
+
+    /// A prefix of any addresses that can be somebody's, this machine's own too.
+    pub(super) fn peer_prefix(&self) -> Read<Prefix> {
+        let prefix = self.prefix(1)?;
+        match prefix.address {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Err(self.refuse(MAPPED, PREFIX)),
+            IpAddr::V4(_) | IpAddr::V6(_) => Ok(prefix),
+        }
+    }
+
+    fn prefix(&self, shortest: u8) -> Read<Prefix> {
         let text = self.text("an address or a prefix of addresses")?;
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
@@ -62,13 +79,17 @@ impl Value<'_> {
         let length = match length {
             None => most,
             Some(digits) => match digits.parse::<u8>() {
-                Ok(length) if (8..=most).contains(&length) && !digits.starts_with(['+', '0']) => {
+                Ok(length)
+                    if (shortest..=most).contains(&length) && !digits.starts_with(['+', '0']) =>
+                {
                     length
                 }
-                _ => return Err(self.refuse("not a length of prefix", format!("8 to {most}"))),
+                _ => {
+                    let allowed = format!("{shortest} to {most}");
+                    return Err(self.refuse("not a length of prefix", allowed));
+                }
             },
         };
-        self.usable(address)?;
         let prefix = Prefix { address, length };
         if prefix.first() != address {
             let right = format!("{}/{length}", prefix.first());
@@ -122,7 +143,8 @@ impl fmt::Display for Prefix {
 
 impl Prefix {
     /// Does it hold that address?
-    pub(crate) fn holds(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn holds(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4()
             && Self { address, ..self }.first() == self.first()
     }
@@ -147,7 +169,7 @@ fn special(address: IpAddr) -> Option<&'static str> {
     if let IpAddr::V6(v6) = address {
         // The data path keeps IPv4 in this form: both spellings would be one address.
         if v6.to_ipv4_mapped().is_some() {
-            return Some("an IPv4 address written as IPv6");
+            return Some(MAPPED);
         }
         // Says nothing without an interface, and there is no way to name one here.
         if v6.is_unicast_link_local() {

@@ -23,12 +23,13 @@ pub(super) fn agent(root: &mut Table<'_>) -> Read<Agent> {
     let Some(value) = root.value("agent") else {
         return Err(root.missing("agent", "a table [agent] with interfaces = [\"eth0\"]"));
     };
-    value.table()?.scan(&["http"], |table| {
+    value.table()?.scan(|table| {
+        table.elsewhere(&["http"], "not in this version");
         let names = "a list of interface names, such as [\"eth0\"]";
         let found_interfaces = table.required("interfaces", names, interfaces);
         let modes =
             [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
-        let xdp_mode = table.or("xdp_mode", XdpMode::Auto, |value| value.choice(&modes, &[]));
+        let xdp_mode = table.or("xdp_mode", XdpMode::Auto, |value| value.choice(&modes));
         let mut path = |key, default: &str, longest| {
             table.or(key, PathBuf::from(default), |value| value.path(longest))
         };
@@ -95,7 +96,7 @@ impl Default for FlowTimeouts {
 fn flow_timeouts(value: &Value<'_>) -> Read<FlowTimeouts> {
     let times = Times::between(Duration::from_secs(1), Duration::from_hours(7 * 24));
     let default = FlowTimeouts::default();
-    value.table()?.scan(&[], |table| {
+    value.table()?.scan(|table| {
         let mut time = |key, default| table.or(key, default, |value| value.time(&times));
         let tcp_established = time("tcp_established", default.tcp_established);
         let tcp_transitory = time("tcp_transitory", default.tcp_transitory);
@@ -125,7 +126,7 @@ impl Default for Limits {
 
 /// Reads `[limits]`.
 pub(super) fn limits(root: &mut Table<'_>) -> Read<Limits> {
-    root.or("limits", Limits::default(), |value| value.table()?.scan(&[], limits_table))
+    root.or("limits", Limits::default(), |value| value.table()?.scan(limits_table))
 }
 
 fn limits_table(table: &mut Table<'_>) -> Read<Limits> {

@@ -15,7 +15,7 @@ impl Default for Flood {
 
 /// Reads `[flood]`.
 pub(super) fn flood(root: &mut Table<'_>) -> Read<Flood> {
-    root.or("flood", Flood::default(), |value| value.table()?.scan(&[], table))
+    root.or("flood", Flood::default(), |value| value.table()?.scan(table))
 }
 
 fn table(table: &mut Table<'_>) -> Read<Flood> {

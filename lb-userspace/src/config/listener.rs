@@ -1,134 +1,130 @@
-//! `[[listener]]` with `persistence`.
+//! `[[listener]]`: what those of both layers have, and those of layer 4.
 //!
-//! Owns their keys, ranges and defaults, with P1, P2 and P4 of the persistence contract. What
-//! listeners and pools must agree on is [`super::check`]'s.
+//! Owns their keys, ranges and defaults; what else layer 7 has is [`super::http`]'s. What listeners
+//! and pools must agree on is [`super::check`]'s.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use super::{
-    Listener, Persistence, Protocol, Refresh,
+    Protocol,
     error::Read,
+    http::{
+        cookie,
+        listener::{HttpDraft, http},
+    },
     raw::{Found, Table, Value},
-    value::{NAME, Times},
+    source_ip::{PersistenceDraft, source_ip},
+    value::NAME,
 };
 
 /// A listener whose values are fine each by itself.
 pub(super) struct ListenerDraft {
     pub(super) itself: Found<()>,
     pub(super) name: Read<Found<String>>,
-    pub(super) protocol: Read<Protocol>,
     pub(super) address: Read<Found<SocketAddr>>,
-    pub(super) pool: Read<Found<String>>,
-    pub(super) persistence: Read<Option<PersistenceDraft>>,
+    /// Only of layer 7 one may be without.
+    pub(super) pool: Read<Option<Found<String>>>,
+    pub(super) layer: Read<Layer>,
 }
 
-/// A persistence as written; `timeout` 0 is still in it, for groups to be compared.
-pub(super) struct PersistenceDraft {
-    pub(super) group: Read<Option<Found<String>>>,
-    pub(super) timeout: Read<Duration>,
-    pub(super) refresh: Read<Refresh>,
-    pub(super) max_lifetime: Read<Option<Duration>>,
-    pub(super) prefix_v4: Read<u8>,
-    pub(super) prefix_v6: Read<u8>,
+/// What a listener has by its protocol.
+pub(super) enum Layer {
+    /// `tcp` and `udp`.
+    Four { protocol: Protocol, persistence: Read<Option<PersistenceDraft>> },
+    /// `http` and `https`.
+    Seven(Box<HttpDraft>),
 }
 
-impl ListenerDraft {
-    /// The listener itself, if every part of it could be read.
-    pub(super) fn build(self, pool: usize) -> Read<Listener> {
-        let persistence = self.persistence?.map(PersistenceDraft::build).transpose()?;
-        Ok(Listener {
-            name: self.name?.value,
-            protocol: self.protocol?,
-            address: self.address?.value,
-            pool,
-            // P2: 0 is off.
-            persistence: persistence.filter(|persistence| !persistence.timeout.is_zero()),
-        })
+impl Layer {
+    /// What its packets are.
+    pub(super) fn transport(&self) -> Protocol {
+        match self {
+            Self::Four { protocol, .. } => *protocol,
+            Self::Seven(_) => Protocol::Tcp,
+        }
     }
 }
 
-impl PersistenceDraft {
-    fn build(self) -> Read<Persistence> {
-        Ok(Persistence {
-            group: self.group?.map(|group| group.value),
-            timeout: self.timeout?,
-            refresh: self.refresh?,
-            max_lifetime: self.max_lifetime?,
-            prefix_v4: self.prefix_v4?,
-            prefix_v6: self.prefix_v6?,
-        })
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Transport(Protocol),
+    Http,
+    Https,
 }
+
+/// Keys whose meaning depends on `protocol`.
+const BY_PROTOCOL: [&str; 5] = ["persistence", "tls", "https_redirect", "accept_proxy", "rule"];
+
+const ONLY_HTTP: &str = "only with protocol = \"http\" or \"https\"";
 
 /// Reads one `[[listener]]`.
 pub(super) fn listener(table: Table<'_>) -> ListenerDraft {
-    table.scan(&["tls", "rule"], |table| ListenerDraft {
-        itself: table.itself(),
-        name: table.required("name", NAME, Value::name),
-        protocol: protocol(table),
-        address: table.required("address", super::address::LISTENER, Value::listener_address),
-        pool: table.required("pool", "the name of a [[pool]]", |value| {
-            value.text("the name of a [[pool]]").map(str::to_owned)
-        }),
-        persistence: persistence(table),
+    table.scan(|table| {
+        let itself = table.itself();
+        let name = table.required("name", NAME, Value::name);
+        let protocol = protocol(table);
+        let address = table.required("address", super::address::LISTENER, Value::listener_address);
+        let transport = matches!(protocol, Ok(Word::Transport(_)));
+        let pool = if transport || !table.has(&["rule", "https_redirect"]) {
+            table.required("pool", POOL, pool_name).map(Some)
+        } else {
+            table.optional("pool", pool_name)
+        };
+        let layer = protocol.map(|word| match word {
+            Word::Transport(protocol) => {
+                table.elsewhere(&["tls"], "only with protocol = \"https\"");
+                table.elsewhere(&["https_redirect"], "only with protocol = \"http\"");
+                table.elsewhere(&["accept_proxy", "rule"], ONLY_HTTP);
+                Layer::Four { protocol, persistence: persistence(table) }
+            }
+            Word::Http => Layer::Seven(Box::new(http(table, false))),
+            Word::Https => Layer::Seven(Box::new(http(table, true))),
+        });
+        if layer.is_err() {
+            table.unjudged(&BY_PROTOCOL);
+        }
+        ListenerDraft { itself, name, address, pool, layer }
     })
 }
 
-fn protocol(table: &mut Table<'_>) -> Read<Protocol> {
-    let words = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-    let read = |value: &Value<'_>| value.choice(&words, &["http", "https"]);
-    Ok(table.required("protocol", "\"tcp\", \"udp\"", read)?.value)
+/// What `pool` holds.
+const POOL: &str = "the name of a [[pool]]";
+
+/// A pool's name, which may still be that of none.
+pub(super) fn pool_name(value: &Value<'_>) -> Read<String> {
+    value.text(POOL).map(str::to_owned)
+}
+
+fn protocol(table: &mut Table<'_>) -> Read<Word> {
+    let words = [
+        ("tcp", Word::Transport(Protocol::Tcp)),
+        ("udp", Word::Transport(Protocol::Udp)),
+        ("http", Word::Http),
+        ("https", Word::Https),
+    ];
+    let allowed = "\"tcp\", \"udp\", \"http\", \"https\"";
+    Ok(table.required("protocol", allowed, |value| value.choice(&words))?.value)
 }
 
 fn persistence(table: &mut Table<'_>) -> Read<Option<PersistenceDraft>> {
     let Some(value) = table.value("persistence") else { return Ok(None) };
-    value.table()?.scan(&["cookie", "insert_on_error"], |table| {
-        let mode = table.or("mode", (), |value| {
-            value.choice(&[("source-ip", ())], &["cookie-insert", "cookie-rewrite"])
-        });
-        let refreshes = [
-            ("activity", Refresh::Activity),
-            ("new-connection", Refresh::NewConnection),
-            ("never", Refresh::Never),
-        ];
-        let timeout = timeout(table);
-        let draft = PersistenceDraft {
-            group: table.optional("group", Value::name),
-            refresh: table.or("refresh", Refresh::Activity, |value| value.choice(&refreshes, &[])),
-            max_lifetime: max_lifetime(table, timeout),
-            timeout,
-            prefix_v4: table.or("prefix_v4", 32, |value| value.number(1..=32)),
-            prefix_v6: table.or("prefix_v6", 128, |value| value.number(1..=128)),
-        };
+    value.table()?.scan(|table| {
+        let mode = table.or("mode", (), mode);
+        for key in cookie::KEYS.into_iter().chain(["header"]) {
+            match mode {
+                Ok(()) => table.elsewhere(&[key], ONLY_HTTP),
+                Err(_) => table.unjudged(&[key]),
+            }
+        }
+        let draft = source_ip(table);
         mode.map(|()| Some(draft))
     })
 }
 
-/// P2.
-const TIMEOUTS: Times = Times {
-    min: Duration::from_secs(1),
-    max: Duration::from_hours(1),
-    whole_seconds: true,
-    zero: Some("no persistence"),
-};
-
-fn timeout(table: &mut Table<'_>) -> Read<Duration> {
-    let found = table.required("timeout", &TIMEOUTS.allowed(), |value| value.time(&TIMEOUTS))?;
-    Ok(found.value)
-}
-
-/// At least `timeout`, so that it bounds something.
-fn max_lifetime(table: &mut Table<'_>, timeout: Read<Duration>) -> Read<Option<Duration>> {
-    // Where the timeout is 0, or wrong and reported, the bound is judged without it.
-    let min = timeout.unwrap_or_default().max(TIMEOUTS.min);
-    let max = Duration::from_hours(30 * 24);
-    let times = Times { min, max, whole_seconds: true, zero: None };
-    let found = table.optional("max_lifetime", |value| {
-        let lifetime = value.time(&Times { min: TIMEOUTS.min, ..times })?;
-        if lifetime < min {
-            return Err(value.refuse("shorter than persistence.timeout", times.allowed()));
-        }
-        Ok(lifetime)
-    })?;
-    Ok(found.map(|found| found.value))
+/// Layer 4 sees no cookies.
+fn mode(value: &Value<'_>) -> Read<()> {
+    if let Some("cookie-insert" | "cookie-rewrite") = value.toml.as_str() {
+        return Err(value.refuse(ONLY_HTTP, "\"source-ip\""));
+    }
+    value.choice(&[("source-ip", ())])
 }

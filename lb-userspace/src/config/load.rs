@@ -13,7 +13,9 @@ use toml::de::DeTable;
 use super::{
     Config, ConfigErrors, agent, check,
     error::{Lines, Read, Report},
-    flood, listener, pool,
+    flood,
+    http::sidecar,
+    listener, pool,
     raw::Table,
 };
 
@@ -73,10 +75,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
 }
 
 fn draft<'a>(report: &'a Report<'a>, document: &'a DeTable<'a>) -> check::Draft {
-    Table::root(report, document).scan(&[], |root| check::Draft {
+    Table::root(report, document).scan(|root| check::Draft {
         agent: agent::agent(root),
         limits: agent::limits(root),
         flood: flood::flood(root),
+        sidecar: sidecar::sidecar(root),
         pools: all(root, "pool", "at least one [[pool]]", pool::pool),
         listeners: all(root, "listener", "at least one [[listener]]", listener::listener),
     })

@@ -15,6 +15,8 @@ mod load;
 mod place;
 mod pool;
 mod raw;
+mod size;
+mod source_ip;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -104,9 +106,9 @@ pub struct FlowTimeouts {
 pub struct Limits {
     /// Pins held. Default 1,000,000; 1,024 to 100,000,000.
     pub pins: u32,
-    /// Flows held. Default 1,000,000; 1,024 to 100,000,000.
+    /// Flows held. Default 1,000,000; 1,024 to 32,000,000.
     pub flows: u32,
-    /// Listeners (VIPs). Default 512; 1 to 65,535.
+    /// Listeners, of both layers. Default 512; 1 to 32,767.
     pub listeners: u32,
     /// Backends over all pools. Default 4,096; 1 to 65,535.
     pub backends: u32,

@@ -7,7 +7,7 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use super::{
     Backend, Forward, Health, OnDown, Pool, Prefix, Probe, Scheduler,
     error::Read,
-    http::PoolHttp,
+    http::{self, PoolHttp},
     raw::{Found, Table, Value},
     value::Times,
 };
@@ -24,6 +24,7 @@ pub(super) struct PoolDraft {
     pub(super) slow_start: Read<Duration>,
     pub(super) nat_sources: Read<Vec<Found<IpAddr>>>,
     pub(super) health: Read<Option<Health>>,
+    pub(super) http: Read<PoolHttp>,
     pub(super) backends: Vec<Read<BackendDraft>>,
 }
 
@@ -52,7 +53,7 @@ impl PoolDraft {
             slow_start: self.slow_start?,
             nat_sources: self.nat_sources?.into_iter().map(|source| source.value).collect(),
             health: self.health?,
-            http: PoolHttp::default(),
+            http: self.http?,
             backends: backends?,
         })
     }
@@ -67,18 +68,19 @@ impl BackendDraft {
 
 /// Reads one `[[pool]]`.
 pub(super) fn pool(table: Table<'_>) -> PoolDraft {
-    table.scan(&[], |table| {
+    table.scan(|table| {
         let itself = table.itself();
         let name = table.required("name", super::value::NAME, Value::name);
         let (forward, tunnel_source) = super::tunnel::forward(table);
         let on_down = table.or("on_down", OnDown::Reset, |value| {
-            value.choice(&[("reset", OnDown::Reset), ("keep", OnDown::Keep)], &[])
+            value.choice(&[("reset", OnDown::Reset), ("keep", OnDown::Keep)])
         });
         let scheduler =
-            table.or("scheduler", Scheduler::Maglev, |value| value.choice(&Scheduler::WORDS, &[]));
+            table.or("scheduler", Scheduler::Maglev, |value| value.choice(&Scheduler::WORDS));
         let slow_start = table.or("slow_start", Duration::ZERO, |value| value.time(&SLOW_START));
         let nat_sources = table.or("nat_sources", Vec::new(), nat_sources);
         let health = table.optional("health", health).map(|found| found.map(|found| found.value));
+        let http = http::pool::http(table);
         let backends = backends(table);
         PoolDraft {
             itself,
@@ -90,6 +92,7 @@ pub(super) fn pool(table: Table<'_>) -> PoolDraft {
             slow_start,
             nat_sources,
             health,
+            http,
             backends,
         }
     })
@@ -122,7 +125,7 @@ fn backends(table: &mut Table<'_>) -> Vec<Read<BackendDraft>> {
 }
 
 fn backend(table: Table<'_>) -> BackendDraft {
-    table.scan(&[], |table| BackendDraft {
+    table.scan(|table| BackendDraft {
         itself: table.itself(),
         name: table.required("name", super::value::NAME, Value::name),
         address: table.required("address", super::address::BACKEND, Value::backend_address),
@@ -143,9 +146,9 @@ const HTTP_KEYS: [&str; 3] = ["path", "host", "expect"];
 const TCP_KEYS: &str = "kind, port, interval, timeout, rise, fall";
 
 fn health(value: &Value<'_>) -> Read<Health> {
-    value.table()?.scan(&[], |table| {
+    value.table()?.scan(|table| {
         let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http)];
-        let kind = table.required("kind", "\"tcp\", \"http\"", |value| value.choice(&kinds, &[]));
+        let kind = table.required("kind", "\"tcp\", \"http\"", |value| value.choice(&kinds));
         let probe = probe(table, kind.map(|kind| kind.value));
         let port = table.optional("port", |value| value.number(1..=u16::MAX));
 

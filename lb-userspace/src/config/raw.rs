@@ -1,6 +1,6 @@
 //! The file as written: a cursor over TOML's tables that knows where everything stands.
 //!
-//! Owns key look-up: missing keys, unknown keys, keys of a later version. Never knows what a key
+//! Owns key look-up: missing keys, unknown keys, keys that belong elsewhere. Never knows what a key
 //! means; [`super::value`] reads single values, the sections' modules put them together.
 
 use std::ops::Range;
@@ -115,6 +115,7 @@ impl<'a> Value<'a> {
             owner: self.owner.clone(),
             prefix: format!("{}.", self.key),
             asked: Vec::new(),
+            elsewhere: Vec::new(),
         })
     }
 
@@ -144,39 +145,59 @@ pub(super) struct Table<'a> {
     /// `persistence.` in a table that is a key's value, nothing in an element of `[[...]]`.
     prefix: String,
     asked: Vec<&'static str>,
+    /// Keys that this table would have under other circumstances, and which.
+    elsewhere: Vec<(&'static str, String)>,
 }
 
 impl<'a> Table<'a> {
     /// The whole file.
     pub(super) fn root(report: &'a Report<'a>, entries: &'a DeTable<'a>) -> Self {
         let (owner, prefix) = (String::new(), String::new());
-        Self { report, entries, at: 0, owner, prefix, asked: Vec::new() }
+        let (asked, elsewhere) = (Vec::new(), Vec::new());
+        Self { report, entries, at: 0, owner, prefix, asked, elsewhere }
     }
 
-    /// Reads the table with `read`, then reports each key that `read` did not ask for. `later`
-    /// are keys that other versions know.
-    pub(super) fn scan<T>(mut self, later: &[&str], read: impl FnOnce(&mut Self) -> T) -> T {
+    /// Reads the table with `read`, then reports each key that `read` did not ask for.
+    pub(super) fn scan<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let value = read(&mut self);
         for key in self.entries.keys() {
             if !self.asked.iter().any(|known| known == key.get_ref()) {
-                self.refuse_key(key, later);
+                self.refuse_key(key);
             }
         }
         value
     }
 
-    fn refuse_key(&self, key: &Spanned<DeString<'_>>, later: &[&str]) {
+    /// Keys that are refused with `why` and not as unknown ones.
+    pub(super) fn elsewhere(&mut self, keys: &[&'static str], why: &str) {
+        self.elsewhere.extend(keys.iter().map(|&key| (key, why.to_owned())));
+    }
+
+    /// Keys that are not judged, since what they depend on was refused.
+    pub(super) fn unjudged(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            if !self.asked.contains(key) {
+                self.asked.push(key);
+            }
+        }
+    }
+
+    fn refuse_key(&self, key: &Spanned<DeString<'_>>) {
         let name = key.get_ref().as_ref();
         let subject = format!("{}{}{}", self.owner, self.prefix, self.report.shown(key.span()));
-        let problem = if later.contains(&name) {
-            "not in this version".to_owned()
-        } else {
-            match nearest(name, self.asked.iter().copied()) {
+        let problem = match self.elsewhere.iter().find(|(other, _)| *other == name) {
+            Some((_, why)) => why.clone(),
+            None => match nearest(name, self.asked.iter().copied()) {
                 Some(known) => format!("unknown key; the nearest known one is \"{known}\""),
                 None => "unknown key".to_owned(),
-            }
+            },
         };
         self.report.refuse(key.span().start, subject, problem, self.asked.join(", "));
+    }
+
+    /// Where mistakes of its values go.
+    pub(super) fn report(&self) -> &'a Report<'a> {
+        self.report
     }
 
     /// What this table says about itself, as a whole.
@@ -186,9 +207,16 @@ impl<'a> Table<'a> {
         Found { value: (), at: self.at, subject }
     }
 
+    /// Does the table have one of these keys?
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.entries.contains_key(*key))
+    }
+
     /// The value of `key`, if the table has it.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let entry = self.entries.get(key)?;
         Some(Value {
             report: self.report,

@@ -24,7 +24,7 @@ enum Kind {
 /// Reads both; also the outer source with its place, for what it must agree on with others.
 pub(super) fn forward(table: &mut Table<'_>) -> (Read<Forward>, Option<Found<Prefix>>) {
     let words = [("nat", Word::Nat), ("dsr", Word::Dsr), ("tunnel", Word::Tunnel)];
-    let word = table.or("forward", Word::Nat, |value| value.choice(&words, &[]));
+    let word = table.or("forward", Word::Nat, |value| value.choice(&words));
     let Some(value) = table.value("tunnel") else {
         let default = Tunnel { kind: TunnelKind::IpIp, source: None, mtu: None };
         return (word.map(|word| forwarding(word, default)), None);
@@ -49,9 +49,9 @@ fn forwarding(word: Word, tunnel: Tunnel) -> Forward {
 }
 
 fn tunnel(value: &Value<'_>) -> Read<(Tunnel, Option<Found<Prefix>>)> {
-    value.table()?.scan(&[], |table| {
+    value.table()?.scan(|table| {
         let kinds = [("ipip", Kind::IpIp), ("gue", Kind::Gue)];
-        let kind = table.or("kind", Kind::IpIp, |value| value.choice(&kinds, &[]));
+        let kind = table.or("kind", Kind::IpIp, |value| value.choice(&kinds));
         let port = match kind {
             Ok(Kind::IpIp) => match table.value("port") {
                 Some(value) => Err(value.refuse("only with kind = \"gue\"", "kind, source, mtu")),

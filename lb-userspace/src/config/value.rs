@@ -86,15 +86,14 @@ impl<'a> Value<'a> {
             .ok_or_else(|| self.refuse("out of range", format!("{min} to {max}")))
     }
 
-    /// One of a few words; `later` are words of other versions.
-    pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)], later: &[&str]) -> Read<T> {
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
         let quoted: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
         let text = self.text(&format!("one of {}", quoted.join(", ")))?;
         if let Some(&(_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Ok(meaning);
         }
-        let problem = if later.contains(&text) { "not in this version" } else { "unknown" };
-        Err(self.refuse(problem, quoted.join(", ")))
+        Err(self.refuse("unknown", quoted.join(", ")))
     }
 
     /// A time: `"1h30m"`, or whole seconds as an integer.
@@ -160,6 +159,6 @@ impl<'a> Value<'a> {
 }
 
 /// The number, unless it is beyond `i128` and so beyond every range.
-fn parsed(integer: &DeInteger<'_>) -> Option<i128> {
+pub(super) fn parsed(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

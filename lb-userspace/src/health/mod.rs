@@ -204,6 +204,7 @@ mod tests {
                 rise,
                 fall,
             }),
+            http: config::http::PoolHttp::default(),
             backends: backends
                 .iter()
                 .map(|(name, port)| Backend {

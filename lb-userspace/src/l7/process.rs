@@ -25,7 +25,6 @@ use tracing::{error, info, warn};
 use super::{
     channel::{self, Receiver, Sender},
     fence,
-    flight::Flights,
     limits::Shared,
     messages::{Order, Report, Totals},
     tls::Tickets,
@@ -79,7 +78,7 @@ impl Sidecar {
         let door = std::os::unix::net::UnixListener::from(door);
         door.set_nonblocking(true).context("the door")?;
         let door = UnixListener::from_std(door).context("the door")?;
-        let shared = Arc::new(Shared { flights: Flights::default(), ..Shared::default() });
+        let shared = Arc::new(Shared::default());
         let spawn = |number| worker::spawn(number, workers, &shared);
         let workers = (0..workers).map(|number| {
             let (tasks, ended) = spawn(number)?;

@@ -1,7 +1,14 @@
 //! What layer 7 is configured with: the types.
 //!
-//! Owns their meaning and defaults. Reading them is the business of the modules below. They are
-//! serialised for one reader, the sidecar: a child of the agent, and of its very program.
+//! Owns their meaning. Reading them is the business of the modules below. They are serialised for one
+//! reader, the sidecar: a child of the agent, and of its very program.
+
+pub(super) mod cookie;
+pub(super) mod host;
+pub(super) mod listener;
+pub(super) mod persistence;
+pub(super) mod pool;
+pub(super) mod sidecar;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +21,7 @@ use super::{Persistence, Prefix};
 pub struct Sidecar {
     /// Threads, each with its own listening sockets. Default: one a CPU. 1 to 256.
     pub workers: Option<u16>,
-    /// The user it runs as; never root. Default `nobody`.
+    /// The name of the user it runs as; never root. Default `nobody`.
     pub user: String,
     /// Where a line is written for each request. Default: nowhere.
     pub access_log: Option<AccessLog>,
@@ -45,14 +52,20 @@ pub enum LogFormat {
     Combined,
 }
 
-/// `[sidecar.limits]`: times between 10 ms and 24 h; 0 where it says so: no bound.
+impl LogFormat {
+    /// Each with its word in the file.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("json", Self::Json), ("combined", Self::Combined)];
+}
+
+/// `[sidecar.limits]`: times are between 10 ms and 24 h; 0 only where it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpLimits {
     /// Bytes of a request's or an answer's head. Default 32 KiB; 1 KiB to 1 MiB.
     pub head_bytes: u32,
     /// Fields in a head. Default 100; 10 to 1,000.
     pub head_fields: u16,
-    /// Bytes of a request's body. Default 0: no bound.
+    /// Bytes of a request's body; up to 1,024 TiB. Default 0: no bound.
     pub body_bytes: u64,
     /// From a request's first byte to the end of its head. Default 10 s.
     pub head_timeout: Duration,
@@ -102,9 +115,9 @@ pub struct HttpListener {
 /// A certificate of `listener.tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// PEM: the chain, leaf first.
+    /// PEM: the chain, leaf first. Absolute.
     pub chain: PathBuf,
-    /// PEM: its private key.
+    /// PEM: its private key. Absolute.
     pub key: PathBuf,
 }
 
@@ -113,7 +126,9 @@ pub struct Certificate {
 pub struct HttpRule {
     /// The host of requests.
     pub host: HostPattern,
-    /// Begin of the path, whole segments: `/api` is `/api` and `/api/x`, not `/apis`. Default `/`.
+    /// Begin of the path, whole segments: `/api` is `/api` and `/api/x`, not `/apis`. It ends in `/`
+    /// only where it is that alone, has no empty, `.` or `..` segments, and is compared as it is
+    /// written. Default `/`.
     pub path: String,
     /// Index into [`super::Config::pools`].
     pub pool: usize,
@@ -137,7 +152,8 @@ pub enum HostPattern {
 pub struct HttpPersistence {
     /// By what.
     pub mode: HttpMode,
-    /// A field of answers that says what happened (C14). Key `header`. Default none.
+    /// A field of answers that says what happened (C14), with no other meaning. Key `header`. Default
+    /// none.
     pub header: Option<String>,
 }
 
@@ -159,7 +175,8 @@ pub enum HttpMode {
 /// `persistence` with `mode = "cookie-insert"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CookieInsert {
-    /// Its name, a token (RFC 6265, 4.1.1). Default `SERVERID`.
+    /// Its name, a token (RFC 6265, 4.1.1), up to 128 characters; `__Host-` and `__Secure-` demand
+    /// their attributes (RFC 6265bis, 4.1.3). Default `SERVERID`.
     pub cookie: String,
     /// Idle time; whole seconds, 1 to 86,400 (C1, C7). Required. 0: no persistence.
     pub timeout: Duration,
@@ -177,9 +194,10 @@ pub struct CookieInsert {
 /// Attributes of a cookie (RFC 6265; Partitioned: CHIPS).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CookieAttributes {
-    /// `Path`. Default `/`.
+    /// `Path`. Default: the rule's own path, so that cookies of rules with different pools do not
+    /// replace one another; `/` for a name with `__Host-`.
     pub path: String,
-    /// `Domain`. Default none: the host alone.
+    /// `Domain`: the rule's host, or a name above it. Default none: the host alone.
     pub domain: Option<String>,
     /// `HttpOnly`. Default true.
     pub http_only: bool,
@@ -200,6 +218,12 @@ pub enum SameSite {
     Strict,
     /// `None`.
     None,
+}
+
+impl SameSite {
+    /// Each with its word in the file.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("lax", Self::Lax), ("strict", Self::Strict), ("none", Self::None)];
 }
 
 /// `[pool.http]`: how a pool serves `http` and `https` listeners.
@@ -234,6 +258,11 @@ pub enum HttpVersion {
     Two,
 }
 
+impl HttpVersion {
+    /// Each with its word in the file.
+    pub const WORDS: [(&'static str, Self); 2] = [("1.1", Self::One), ("2", Self::Two)];
+}
+
 /// `pool.http.scheduler`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpScheduler {
@@ -245,13 +274,22 @@ pub enum HttpScheduler {
     Hash,
 }
 
+impl HttpScheduler {
+    /// Each with its word in the file.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("round-robin", Self::RoundRobin),
+        ("least-requests", Self::LeastRequests),
+        ("hash", Self::Hash),
+    ];
+}
+
 /// `pool.http.tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendTls {
-    /// The name that backends' certificates must have, and that they are asked for. Required
-    /// unless `verify = false`.
+    /// The name or address that backends' certificates must have; a name is what they are asked for.
+    /// Required unless `verify = false`.
     pub name: Option<String>,
-    /// PEM: who may sign them. Default: the system's.
+    /// PEM: who may sign them; not with `verify = false`. Default: the system's.
     pub ca: Option<PathBuf>,
     /// False: any certificate is taken. Default true.
     pub verify: bool,
@@ -264,66 +302,4 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
-}
-
-impl Default for Sidecar {
-    fn default() -> Self {
-        Self {
-            workers: None,
-            user: "nobody".to_owned(),
-            access_log: None,
-            trusted_proxies: Vec::new(),
-            drain: Duration::from_secs(30),
-            limits: HttpLimits::default(),
-        }
-    }
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            head_bytes: 32 << 10,
-            head_fields: 100,
-            body_bytes: 0,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(60),
-            total_timeout: Duration::ZERO,
-            tunnel_timeout: Duration::from_hours(1),
-            connections: 50_000,
-            client_connections: 1000,
-            streams: 100,
-            resets: 20,
-        }
-    }
-}
-
-impl Default for PoolHttp {
-    fn default() -> Self {
-        Self {
-            version: HttpVersion::One,
-            scheduler: HttpScheduler::RoundRobin,
-            tls: None,
-            send_proxy: None,
-            connections: 1000,
-            queue: 100,
-            queue_timeout: Duration::from_secs(5),
-            retry_percent: 20,
-        }
-    }
-}
-
-impl Default for CookieAttributes {
-    fn default() -> Self {
-        Self {
-            path: "/".to_owned(),
-            domain: None,
-            http_only: true,
-            secure: false,
-            same_site: SameSite::Lax,
-            partitioned: false,
-        }
-    }
 }

@@ -6,6 +6,7 @@ use super::{BASE, EXAMPLE, accepted, parsed};
 use crate::config::{
     Agent, Backend, Config, Flood, FlowTimeouts, Forward, Health, Limits, Listener, OnDown,
     Persistence, Pool, Prefix, Probe, Protocol, Refresh, Scheduler, Tunnel, TunnelKind, XdpMode,
+    http::{HttpMode, PoolHttp, Sidecar},
     load,
 };
 
@@ -50,6 +51,7 @@ fn defaults() -> Config {
             slow_start: Duration::ZERO,
             nat_sources: vec![],
             health: None,
+            http: PoolHttp::default(),
             backends: vec![backend("web-1", "10.0.0.11", Some(8080), 1)],
         }],
         listeners: vec![Listener {
@@ -59,6 +61,8 @@ fn defaults() -> Config {
             pool: 0,
             persistence: None,
         }],
+        sidecar: Sidecar::default(),
+        http_listeners: vec![],
     }
 }
 
@@ -75,14 +79,16 @@ fn the_base_has_all_defaults() {
 /// The example shows the defaults: its values must be what leaving them away gives.
 #[test]
 fn the_example() {
-    let Config { agent, limits, flood, pools, listeners } = match parsed(EXAMPLE) {
-        Ok(config) => config,
-        Err(errors) => panic!("{errors}"),
-    };
+    let Config { agent, limits, flood, pools, listeners, sidecar, http_listeners } =
+        match parsed(EXAMPLE) {
+            Ok(config) => config,
+            Err(errors) => panic!("{errors}"),
+        };
     let default = defaults();
     assert_eq!((agent, limits, flood), (default.agent, default.limits, default.flood));
+    assert_eq!(sidecar, default.sidecar);
 
-    let [web, dns, far] = &pools[..] else { panic!("three pools, not {pools:?}") };
+    let [web, dns, far, shop, _api] = &pools[..] else { panic!("five pools, not {pools:?}") };
     let plain = &default.pools[0];
     assert_eq!((web.forward, web.on_down), (plain.forward, plain.on_down));
     assert_eq!((web.scheduler, web.slow_start), (plain.scheduler, plain.slow_start));
@@ -94,6 +100,7 @@ fn the_example() {
     let Forward::Tunnel(tunnel) = far.forward else { panic!("{:?}", far.forward) };
     let kind = TunnelKind::Gue { port: 6080 };
     assert_eq!(tunnel, Tunnel { kind, source: None, mtu: None });
+    assert_eq!(shop.http, plain.http);
     assert_eq!(listeners.len(), 3);
     let persistence = |timeout| Persistence {
         group: None,
@@ -106,6 +113,17 @@ fn the_example() {
     assert_eq!(listeners[0].persistence, Some(persistence(1800)));
     assert_eq!((listeners[1].protocol, listeners[1].pool), (Protocol::Udp, 1));
     assert_eq!(listeners[1].persistence, Some(persistence(300)));
+
+    let [shop, redirect] = &http_listeners[..] else { panic!("two, not {http_listeners:?}") };
+    assert_eq!((shop.accept_proxy, shop.certificates.len()), (false, 1));
+    let [api, images, own] = &shop.rules[..] else { panic!("three rules, not {:?}", shop.rules) };
+    assert_eq!((api.pool, images.pool, own.pool), (4, 3, 3));
+    assert_eq!(images.persistence, None);
+    let short = "[[listener]]\nname = \"x\"\nprotocol = \"https\"\naddress = \"203.0.113.1:443\"\n\
+                 tls = { certificate = \"/c\", key = \"/k\" }\npool = \"web\"\npersistence.timeout = \
+                 \"1h\"\n";
+    assert_eq!(own.persistence, accepted("", short).http_listeners[0].rules[0].persistence);
+    assert_eq!((redirect.https_redirect, redirect.rules.len()), (Some(443), 0));
 }
 
 #[test]
@@ -135,7 +153,11 @@ fn the_example_with_its_optional_keys() {
             key.unwrap_or(line)
         })
         .collect();
-    assert_eq!(shown, 7, "nat_sources, host, port, max_lifetime, group, source, mtu");
+    assert_eq!(
+        shown, 15,
+        "7 of layer 4; workers, access_log, tls, send_proxy, max_lifetime, path, \
+                            domain, header"
+    );
     let config = parsed(&all.join("\n")).expect("the example with all keys");
     assert_eq!(config.pools[0].nat_sources.len(), 1);
     let source = Prefix { address: IpAddr::from([10, 255, 0, 0]), length: 16 };
@@ -144,6 +166,13 @@ fn the_example_with_its_optional_keys() {
     assert_eq!(config.pools[2].forward, Forward::Tunnel(tunnel));
     let persistence = config.listeners[0].persistence.clone().expect("it is on");
     assert_eq!(persistence.group.as_deref(), Some("site"));
+
+    assert_eq!(config.sidecar.workers, Some(4));
+    assert!(config.pools[3].http.tls.as_ref().is_some_and(|tls| tls.verify && tls.ca.is_some()));
+    let own = config.http_listeners[0].rules[2].persistence.clone().expect("it is on");
+    assert_eq!(own.header.as_deref(), Some("X-Session"));
+    let HttpMode::Insert(insert) = own.mode else { panic!("{own:?}") };
+    assert_eq!(insert.attributes.domain.as_deref(), Some("shop.example"));
 }
 
 #[test]

@@ -22,16 +22,18 @@ fn example() -> String {
 
 #[test]
 fn every_prefix() {
-    for end in (0..=EXAMPLE.len()).filter(|&end| EXAMPLE.is_char_boundary(end)) {
-        answered(&EXAMPLE[..end]);
+    let example = example();
+    for end in (0..=example.len()).filter(|&end| example.is_char_boundary(end)) {
+        answered(&example[..end]);
     }
 }
 
 #[test]
 fn every_byte_missing() {
     assert!(EXAMPLE.is_ascii(), "else bytes are not characters");
-    for at in 0..EXAMPLE.len() {
-        answered(&[&EXAMPLE[..at], &EXAMPLE[at + 1..]].concat());
+    let example = example();
+    for at in 0..example.len() {
+        answered(&[&example[..at], &example[at + 1..]].concat());
     }
 }
 
@@ -39,7 +41,10 @@ fn every_byte_missing() {
 fn every_byte_replaced() {
     let example = example();
     for at in 0..example.len() {
-        for byte in ["\"", "[", "0", "=", "\n", "\u{7f}", "\u{202e}", "{", "-"] {
+        // Three of nine at each place: all of them take too long.
+        for step in 0..3 {
+            let byte =
+                ["\"", "[", "0", "=", "\n", "\u{7f}", "\u{202e}", "{", "-"][(at + 3 * step) % 9];
             answered(&[&example[..at], byte, &example[at + 1..]].concat());
         }
     }

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod damaged;
+mod http;
 mod persistence;
 mod tables;
 mod together;
@@ -36,27 +37,39 @@ fn parsed(text: &str) -> Result<Config, ConfigErrors> {
 
 /// [`BASE`] with `from` replaced by `to`; an empty `from` appends.
 fn changed(from: &str, to: &str) -> String {
+    changed_in(BASE, from, to)
+}
+
+fn changed_in(base: &str, from: &str, to: &str) -> String {
     if from.is_empty() {
-        return format!("{BASE}{to}");
+        return format!("{base}{to}");
     }
-    assert_eq!(BASE.matches(from).count(), 1, "{from:?} stands once in the base");
-    BASE.replace(from, to)
+    assert_eq!(base.matches(from).count(), 1, "{from:?} stands once in the base");
+    base.replace(from, to)
 }
 
 fn accepted(from: &str, to: &str) -> Config {
-    match parsed(&changed(from, to)) {
+    accepted_in(BASE, from, to)
+}
+
+fn accepted_in(base: &str, from: &str, to: &str) -> Config {
+    match parsed(&changed_in(base, from, to)) {
         Ok(config) => config,
         Err(errors) => panic!("{to:?} refused: {errors}"),
     }
 }
 
-/// A change to [`BASE`] and all that is said about it, each line without the file's name.
+/// A change to a base and all that is said about it, each line without the file's name.
 type Case = (&'static str, &'static str, &'static str);
 
 fn check(cases: &[Case]) {
+    check_in(BASE, cases);
+}
+
+fn check_in(base: &str, cases: &[Case]) {
     let mut failed = String::new();
     for &(from, to, expected) in cases {
-        let said = match parsed(&changed(from, to)) {
+        let said = match parsed(&changed_in(base, from, to)) {
             Ok(_) => "accepted".to_owned(),
             Err(errors) => errors.to_string().replace("h.toml:", ""),
         };

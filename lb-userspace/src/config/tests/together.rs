@@ -40,8 +40,8 @@ fn duplicates() {
             "[[listener]]\nname = \"two\"\nprotocol = \"tcp\"\n\
              address = \"203.0.113.10:80\"\npool = \"web\"\n",
             "16:11: listener \"two\": address = \"203.0.113.10:80\": address already used in \
-             line 11 with the same protocol; allowed: each address and port once for tcp and \
-             once for udp",
+             line 11; allowed: each address and port once for udp, and \
+             once for tcp, http and https",
         ),
         (
             "[[pool.backend]]",
@@ -295,7 +295,7 @@ fn sizes() {
             "[limits]\nlisteners = 1\n[[listener]]\nname = \"x\"\nprotocol = \"udp\"\n\
              address = \"203.0.113.10:81\"\npool = \"web\"\n[[pool]]",
             "15:1: listener \"site\": the file has 2 of them, limits.listeners is 1; allowed: \
-             up to limits.listeners, which goes up to 65535",
+             up to limits.listeners, which goes up to 32767",
         ),
     ]);
 }
@@ -304,8 +304,7 @@ fn sizes() {
 fn every_mistake_is_told() {
     let text = BASE
         .replace("\"eth0\"", "")
-        .replace("10.0.0.11:8080", "10.0.0.11:0")
-        .replace("\"tcp\"", "\"tpc\"")
+        .replace("10.0.0.11:8080\"", "10.0.0.11:0\"\nweight = 1001")
         .replace("pool = \"web\"", "pol = \"web\"\npersistence.timeout = \"1d\"");
     let errors = parsed(&text).expect_err("six mistakes");
     let subjects: Vec<_> = errors
@@ -316,10 +315,10 @@ fn every_mistake_is_told() {
     let expected = [
         (2, "agent.interfaces"),
         (7, "pool \"web\": backend \"web-1\": address = \"10.0.0.11:0\""),
-        (8, "listener \"site\": pool"),
-        (10, "listener \"site\": protocol = \"tpc\""),
-        (12, "listener \"site\": pol"),
-        (13, "listener \"site\": persistence.timeout = \"1d\""),
+        (8, "pool \"web\": backend \"web-1\": weight = 1001"),
+        (9, "listener \"site\": pool"),
+        (13, "listener \"site\": pol"),
+        (14, "listener \"site\": persistence.timeout = \"1d\""),
     ];
     assert_eq!(subjects, expected);
     assert_eq!(errors.to_string().lines().count(), 6, "one line each");

@@ -315,7 +315,8 @@ fn listener_addresses() {
         (
             "\"tcp\"",
             "\"sctp\"",
-            "10:12: listener \"site\": protocol = \"sctp\": unknown; allowed: \"tcp\", \"udp\"",
+            "10:12: listener \"site\": protocol = \"sctp\": unknown; allowed: \"tcp\", \"udp\", \
+             \"http\", \"https\"",
         ),
     ]);
 }

@@ -1,5 +1,7 @@
 //! `check`: what a configuration would do, or what is wrong with it.
 
+mod http;
+
 use std::{
     io::{self, Write},
     path::Path,
@@ -77,21 +79,25 @@ pub fn refused(
 fn page(file: &Path, config: &Config, notes: &[String], cpus: u32) -> String {
     let agent = &config.agent;
     let head = format!("{} is in order.\n", printable(&file.display().to_string()));
-    let settings = [
+    let settings: Vec<String> = [
         ("interfaces", format!("{} ({})", agent.interfaces.join(", "), xdp_mode(agent.xdp_mode))),
         ("admin API", agent.admin.display().to_string()),
         ("addresses", addresses(agent.manage_addresses).to_owned()),
     ]
+    .into_iter()
+    .chain(http::settings(config))
     .map(|(what, value)| format!("{what:<12}{}\n", printable(&value)))
-    .concat();
+    .collect();
     let notes = notes
         .iter()
         .map(|note| format!("\nnote: {}\n", printable(note)))
         .collect::<Vec<_>>()
         .concat();
-    [head, settings, listeners(config), pools(config), backends(config), memory(config, cpus)]
-        .join("\n")
-        + &notes
+    let parts = [Some(head), Some(settings.concat()), Some(listeners(config)), http::rules(config)]
+        .into_iter()
+        .chain([Some(pools(config)), http::pools(config), Some(backends(config))])
+        .chain([Some(memory(config, cpus))]);
+    parts.flatten().collect::<Vec<_>>().join("\n") + &notes
 }
 
 const fn addresses(managed: bool) -> &'static str {
@@ -111,6 +117,7 @@ fn listeners(config: &Config) -> String {
                 persistence::words(persistence.as_ref()),
             ]
         })
+        .chain(http::listeners(config))
         .collect();
     render(&[Left("LISTENER"), Left("ADDRESS"), Left("POOL"), Left("PERSISTENCE")], &rows)
 }
@@ -182,6 +189,7 @@ fn document(file: &Path, config: &Config, notes: &[String], cpus: u32) -> Value 
                 "persistence": listener.persistence.as_ref().map(wire::Persistence::from),
             })
         })
+        .chain(http::listener_documents(config))
         .collect();
     let pools: Vec<Value> = config.pools.iter().map(pool_document).collect();
     let costs = limits::costs(&config.limits, Model::new(config).features(), cpus);
@@ -196,6 +204,7 @@ fn document(file: &Path, config: &Config, notes: &[String], cpus: u32) -> Value 
         "xdp_mode": xdp_mode(config.agent.xdp_mode),
         "admin": config.agent.admin,
         "manage_addresses": config.agent.manage_addresses,
+        "sidecar": http::sidecar_document(config),
         "listeners": listeners,
         "pools": pools,
         "limits": {
@@ -234,6 +243,7 @@ fn pool_document(pool: &Pool) -> Value {
         "slow_start_ms": words.slow_start_ms,
         "nat_sources": words.nat_sources,
         "health": pool.health.as_ref().map(health),
+        "http": http::pool_document(&pool.http),
         "backends": backends,
     })
 }
@@ -277,20 +287,24 @@ fn health(health: &Health) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::samples::sample_config;
+    use crate::cli::samples::{sample_config, sample_http_config};
 
     /// Exit status, output and errors of `accepted`.
     fn print(json: bool, notes: &[String]) -> (String, String, String) {
+        print_of(&sample_config(), json, notes)
+    }
+
+    fn print_of(config: &Config, json: bool, notes: &[String]) -> (String, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let file = Path::new("holdfast.toml");
-        let code = accepted(file, &sample_config(), notes, 2, json, &mut out, &mut err);
+        let code = accepted(file, config, notes, 2, json, &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         (format!("{code:?}"), text(out), text(err))
     }
 
     #[test]
     fn a_page() {
-        let golden = include_str!("golden/check.txt");
+        let golden = include_str!("../golden/check.txt");
         let (code, got, err) = print(false, &[]);
         assert_eq!((code, err), (format!("{:?}", ExitCode::SUCCESS), String::new()));
         assert_eq!(got, golden, "\n{got}");
@@ -317,6 +331,42 @@ mod tests {
         let config = sample_config();
         let costs = limits::costs(&config.limits, Model::new(&config).features(), 2);
         check("/memory_bytes", json!(limits::total(&costs)));
+    }
+
+    #[test]
+    fn layer_7_has_tables_of_its_own() {
+        let golden = include_str!("../golden/check_http.txt");
+        let (_, got, _) = print_of(&sample_http_config(), false, &[]);
+        let (got, _memory) = got.split_once("KERNEL MEMORY").expect("as without layer 7");
+        assert_eq!(got, golden, "\n{got}");
+    }
+
+    #[test]
+    fn layer_7_in_json() {
+        let (_, out, _) = print_of(&sample_http_config(), true, &[]);
+        let got: Value = serde_json::from_str(&out).expect("JSON");
+        let check = |pointer: &str, want: Value| {
+            assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
+        };
+        check("/listeners/1/name", json!("dns"));
+        check("/listeners/2/protocol", json!("https"));
+        check("/listeners/2/tls/0/key", json!("/etc/shop.key"));
+        check("/listeners/2/pool", json!("web"));
+        check("/listeners/2/persistence/mode", json!("cookie-insert"));
+        check("/listeners/2/persistence/timeout_s", json!(3_600));
+        check("/listeners/2/persistence/same_site", json!("lax"));
+        check("/listeners/2/rules/0/host", json!("api.shop.example"));
+        check("/listeners/2/rules/0/persistence/cookie", json!("JSESSIONID"));
+        check("/listeners/2/rules/1/host", Value::Null);
+        check("/listeners/2/rules/1/persistence/mode", json!("source-ip"));
+        check("/listeners/2/rules/2/persistence", Value::Null);
+        assert_eq!(got.pointer("/listeners/2/rules/3"), None);
+        check("/listeners/3/https_redirect", json!(443));
+        check("/listeners/3/pool", Value::Null);
+        check("/pools/0/http/tls/name", json!("shop.internal"));
+        check("/pools/0/http/queue_timeout_ms", json!(5_000));
+        check("/sidecar/access_log/format", json!("combined"));
+        check("/sidecar/trusted_proxies", json!(["10.0.0.0/8"]));
     }
 
     #[test]
