@@ -284,9 +284,8 @@ pub fn look(config: &Config) -> Findings {
             agent.bpffs.display()
         ));
     }
-    let translates = |&pool: &usize| {
-        config.pools[pool].forward == Forward::Nat && config.sends_packets_to(pool)
-    };
+    let translates =
+        |&pool: &usize| config.pools[pool].forward == Forward::Nat && config.sends_packets_to(pool);
     let nat = (0..config.pools.len()).find(translates);
     found.problems.extend(nat.and_then(ports::check));
     found

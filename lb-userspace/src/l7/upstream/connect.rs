@@ -64,7 +64,8 @@ async fn open(wanted: &Wanted<'_>) -> io::Result<Socket> {
         Some(name) => name.clone(),
         None => ServerName::IpAddress(wanted.address.ip().into()),
     };
-    let stream = TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await?;
+    let stream =
+        TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await?;
     Ok(Socket::Tls(Box::new(stream)))
 }
 

@@ -36,8 +36,15 @@ pub(super) struct Switched {
 impl Client {
     /// A connection that was let in.
     pub(super) fn new(opened: Opened, gate: Option<Rc<GateState>>) -> Rc<Self> {
-        let trusted = opened.worker.state().is_some_and(|state| state.view.trusts(opened.peer.ip()));
-        Rc::new(Self { opened, trusted, gate, switched: RefCell::new(None), place: RefCell::new(None) })
+        let trusted =
+            opened.worker.state().is_some_and(|state| state.view.trusts(opened.peer.ip()));
+        Rc::new(Self {
+            opened,
+            trusted,
+            gate,
+            switched: RefCell::new(None),
+            place: RefCell::new(None),
+        })
     }
 
     /// The worker that serves it.

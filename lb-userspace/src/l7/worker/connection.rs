@@ -1,14 +1,7 @@
 //! A client's connection: let in, opened (PROXY header, TLS), and handed to who speaks its protocol.
 
 use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
+    future::poll_fn, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
 };
 
 use rustls::ServerConfig;
@@ -20,7 +13,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Worker, http1, http2, tally::{ListenerTally, count}};
+use super::{
+    Worker, http1, http2,
+    tally::{ListenerTally, count},
+};
 use crate::l7::{
     early::Early,
     limits::{Admitted, Full},
@@ -52,10 +48,7 @@ pub(super) async fn accept(worker: Rc<Worker>, address: SocketAddr, listener: Tc
 }
 
 fn is_its_own(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    )
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// A connection that was let in, and where it comes from.

@@ -11,15 +11,9 @@ use std::{
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{
-    client::Client,
-    connection::Opened,
-    request,
-    respond::ClientBody,
-    tunnel,
-};
+use super::{client::Client, connection::Opened, request, respond::ClientBody, tunnel};
 use crate::{
     config::http::HttpLimits,
     l7::gate::{Gate, GateState, Limits, Phase, Refusal},

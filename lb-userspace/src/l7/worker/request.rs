@@ -259,8 +259,8 @@ impl Sending<'_> {
         let next = failed.request.map(|request| *request).or(spare);
         let idempotent = next.as_ref().is_some_and(|next| next.method().is_idempotent());
         let budget = &self.serving.state.pools[self.rule.pool].budget;
-        let may = self.retries + 1 < ATTEMPTS
-            && (failed.unprocessed || (idempotent && budget.spend()));
+        let may =
+            self.retries + 1 < ATTEMPTS && (failed.unprocessed || (idempotent && budget.spend()));
         next.filter(|_| may).ok_or(refused)
     }
 
