@@ -1,0 +1,4 @@
+mod chunk;
+mod head;
+mod server;
+mod split;
