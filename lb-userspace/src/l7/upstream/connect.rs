@@ -56,7 +56,10 @@ async fn open(wanted: &Wanted<'_>) -> io::Result<Socket> {
     let mut stream = TcpStream::connect(wanted.address).await?;
     stream.set_nodelay(true)?;
     if let Some((version, ends)) = wanted.proxy {
-        let header = proxy_header::write(version, ends.client, ends.listener);
+        let header = match version {
+            ProxyVersion::V1 => proxy_header::write_v1(ends.client, ends.listener),
+            ProxyVersion::V2 => proxy_header::write_v2(ends.client, ends.listener),
+        };
         stream.write_all(&header).await?;
     }
     let Some(tls) = wanted.tls else { return Ok(Socket::Plain(stream)) };

@@ -20,7 +20,7 @@ use super::{
 use crate::l7::{
     early::Early,
     limits::{Admitted, Full},
-    proxy_header,
+    proxy_header::{self, Header},
 };
 
 /// After an error of `accept` that is not the connection's own: no descriptors, no memory.
@@ -147,7 +147,10 @@ async fn proxy(stream: &mut TcpStream, early: &mut Vec<u8>) -> io::Result<Option
         match proxy_header::parse(early) {
             Ok(Some((header, length))) => {
                 drop(early.drain(..length));
-                return Ok(header.source());
+                return Ok(match header {
+                    Header::Proxied { source, .. } => Some(source),
+                    Header::Local | Header::Unknown => None,
+                });
             }
             Ok(None) => {}
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
