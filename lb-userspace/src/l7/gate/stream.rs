@@ -14,6 +14,8 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::l7::io::write_gathered;
+
 use super::{
     GateState, Limits, Phase, Refusal,
     walk::{Step, Walk},
@@ -298,7 +300,7 @@ impl<IO: AsyncWrite + Unpin> Write for Gate<IO> {
     ) -> Poll<io::Result<usize>> {
         let gate = self.get_mut();
         ready!(gate.poll_interim(cx))?;
-        let result = Pin::new(&mut gate.io).poll_write_vectored(cx, bytes);
+        let result = write_gathered(&mut gate.io, cx, bytes);
         gate.wrote(result)
     }
 

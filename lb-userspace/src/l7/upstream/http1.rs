@@ -45,10 +45,11 @@ pub struct Connection {
 
 impl Connection {
     /// Connects.
-    pub(super) async fn open(wanted: &Wanted<'_>) -> Result<Self, Trouble> {
+    pub(super) async fn open(wanted: &Wanted<'_>) -> Result<Box<Self>, Trouble> {
         let (io, seen) = BackendIo::new(connect(wanted).await?);
         let (sender, driver) = http1::handshake(io).await?;
-        Ok(Self {
+        // It is large, and goes from hand to hand.
+        Ok(Box::new(Self {
             sender,
             driver,
             driving: true,
@@ -57,7 +58,7 @@ impl Connection {
             used: false,
             private: wanted.proxy.is_some(),
             idle_since_ms: 0,
-        })
+        }))
     }
 
     /// Where it leads.
@@ -85,7 +86,7 @@ impl Connection {
 
 /// Sends a request and waits for its answer's head.
 pub(super) async fn exchange(
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     request: Request<RequestBody>,
     permit: Permit,
     progress: &Rc<Progress>,
@@ -141,7 +142,7 @@ pub(super) async fn exchange(
 }
 
 fn answer(
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     response: Response<Incoming>,
     permit: Permit,
     progress: &Rc<Progress>,
@@ -161,14 +162,14 @@ fn answer(
     if body.incoming.is_end_stream() {
         body.finish();
     }
-    Answer::Plain(Response::from_parts(head, BackendBody::One(Box::new(body))))
+    Answer::Plain(Response::from_parts(head, BackendBody::One(body)))
 }
 
 /// A body on its way; drives the connection that it comes from.
 #[derive(Debug)]
 pub struct AnswerBody {
     incoming: Incoming,
-    under_way: Option<(Connection, Permit)>,
+    under_way: Option<(Box<Connection>, Permit)>,
     progress: Rc<Progress>,
 }
 
