@@ -199,7 +199,7 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
         }
         gate.settle();
         // A connection that closes ends here, whatever the client still sends.
-        if gate.state.closes() && gate.state.is_flushed() {
+        if gate.walk.is_over() && gate.state.closes() && gate.state.is_flushed() {
             return Poll::Ready(Ok(()));
         }
         if let Some(refusal) = gate.state.ended_by()
