@@ -246,8 +246,8 @@ async fn interim_answers_are_written_at_once_and_in_front() {
     let expects =
         "POST /c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     let (_, ()) = run(&served, async |mut io| {
-        io.write_all(format!("{GET}{GET}").as_bytes()).await.expect("room");
         for _ in 0..2 {
+            io.write_all(GET.as_bytes()).await.expect("room");
             let text = read(&mut io, "\r\n\r\n", 1).await;
             assert_eq!(text, "HTTP/1.1 103 Early Hints\r\n\r\n");
             served.go.notify_one();
@@ -261,6 +261,15 @@ async fn interim_answers_are_written_at_once_and_in_front() {
         served.go.notify_one();
         let text = read(&mut io, "/c", 1).await;
         assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+
+        io.write_all([GET, GET].concat().as_bytes()).await.expect("room");
+        let text = read(&mut io, "\r\n\r\n", 1).await;
+        served.go.notify_one();
+        let text = text + &read(&mut io, "Early", 1).await;
+        let order = ["HTTP/1.1 103", "HTTP/1.1 200", "\r\n\r\n/aHTTP/1.1 103"];
+        let places = order.map(|part| text.rfind(part).filter(|_| text.contains(part)));
+        assert!(places[0] > places[1] && places[2] > places[1], "{text}");
+        assert_eq!(text.matches("103 Early").count(), 2);
     })
     .await;
 }
