@@ -28,7 +28,7 @@ persistence = { timeout = 0 }
 "#;
 
 fn site() -> Site {
-    let lab = Lab::new(Shape::Routed, 1, 4);
+    let lab = Lab::new(Shape::Routed, 8, 4);
     let servers = shop::servers(&lab);
     let mut configuration = Configuration::new(&lab, "").pool(&lab, Family::V4, "");
     // The last two are for `api`.
@@ -49,7 +49,9 @@ fn site() -> Site {
 fn servers(site: &Site, host: &str, path: &str, cookie: &str) -> BTreeSet<String> {
     let host = format!("Host: {host}");
     let cookie = format!("Cookie: {cookie}");
-    let ask = |_| get(site, 0, path, &["--header", &host, "--header", &cookie]).answer.server();
+    // Each from an address of its own: cookie-rewrite keeps an address's first requests together.
+    let ask =
+        |client| get(site, client, path, &["--header", &host, "--header", &cookie]).answer.server();
     (0..8).map(ask).collect()
 }
 
