@@ -20,6 +20,9 @@ use crate::{
 pub const INSERT: &str = "persistence = { mode = \"cookie-insert\", timeout = \"1h\", \
                           header = \"X-Session\", first_flight = 0 }";
 
+/// Where a shop's nginx posts to itself.
+const POSTED: u16 = 8999;
+
 /// Statuses that a shop answers with at `/status/NUMBER`.
 const STATUSES: [u16; 13] = [200, 201, 301, 302, 303, 307, 308, 400, 403, 404, 500, 502, 503];
 
@@ -37,7 +40,8 @@ pub fn client(lab: &Lab, index: u8) -> IpAddr {
 
 /// The servers of an nginx that is a shop's: what they answer begins with `name`.
 ///
-/// - `/`: the request's target and cookies;
+/// - `/`: the request's target and cookies; `/7`, a number: the target alone;
+/// - `/post`: after all of the request's body has come;
 /// - `/status/302`: that status;
 /// - `/set`: a cookie of its own, JSESSIONID, with the name in it;
 /// - `/public`: an answer that caches may keep.
@@ -58,6 +62,8 @@ pub fn nginx_server(name: &str, listen: &str) -> String {
         absolute_redirect off;
         add_header X-Server {name} always;
         location / {{ return 200 \"{name} $request_uri [$http_cookie]\\n\"; }}
+        location ~ ^/[0-9]+$ {{ return 200 \"{name} $request_uri\\n\"; }}
+        location = /post {{ proxy_pass http://127.0.0.1:{POSTED}; }}
         location = /set {{
             add_header Set-Cookie \"JSESSIONID=AB+/c~{name}==; Path=/; HttpOnly; Max-Age=90\";
             add_header Set-Cookie \"other=1\";
@@ -70,6 +76,10 @@ pub fn nginx_server(name: &str, listen: &str) -> String {
             return 200 \"{name} $request_uri [$http_cookie]\\n\";
         }}
         {locations}
+    }}
+    server {{
+        listen 127.0.0.1:{POSTED};
+        location / {{ return 200 \"{name} posted\\n\"; }}
     }}"
     )
 }

@@ -155,7 +155,7 @@ fn a_new_certificate_is_shown_and_a_bad_one_is_not() {
     let good = [&shop.chain, &shop.key].map(|path| fs::read(path).expect("a file"));
     fs::write(&shop.chain, "none").expect("written");
     let output = site.holdfast.try_verb("reload");
-    tests::agent::check_refused(&output, 1, &["shop.pem"]);
+    tests::agent::check_refused(&output, 2, &["shop.pem"]);
     assert_eq!(serial(&site, "shop.example"), before);
     // A key of another certificate, likewise.
     let next = authority.sign("next", "shop.example");
