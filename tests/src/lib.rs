@@ -10,6 +10,7 @@ pub mod clients;
 pub mod control;
 pub mod decap;
 pub mod generator;
+pub mod http;
 pub mod load;
 pub mod mount;
 pub mod netns;
