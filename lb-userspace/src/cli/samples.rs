@@ -215,7 +215,7 @@ pub(super) fn sample_config() -> config::Config {
     }
 }
 
-/// [`sample_config`] with a listener of layer 7 that has rules of all modes, and one that redirects.
+/// [`sample_config`] with layer 7: rules of all modes, and a listener that redirects.
 pub(super) fn sample_http_config() -> config::Config {
     use config::http::{
         AccessLog, BackendTls, Certificate, CookieAttributes, CookieInsert, HostPattern,

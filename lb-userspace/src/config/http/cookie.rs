@@ -1,4 +1,4 @@
-//! Cookies of `persistence`: names, and with `mode = "cookie-insert"` all that the sidecar's own says.
+//! Cookies of `persistence`: names, and all that the sidecar's own says (`mode = "cookie-insert"`).
 //!
 //! Owns their keys, ranges and defaults: C1, C7, C9 and C12 of the persistence contract, and what
 //! browsers demand of attributes that go together.

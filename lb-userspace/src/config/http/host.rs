@@ -105,8 +105,7 @@ mod tests {
             assert_eq!(host_name(good), Some(good.to_ascii_lowercase()), "{good}");
         }
         let label = "a".repeat(64);
-        for bad in ["", ".", "a.", ".a", "a..b", "-a", "a-.b", "a b", "bücher.example", "*", &label]
-        {
+        for bad in ["", ".", "a.", ".a", "a..b", "-a", "a-.b", "a b", "bücher", "*", &label] {
             assert_eq!(host_name(bad), None, "{bad}");
         }
         assert_eq!(host_name(&format!("{longest}b")), None);

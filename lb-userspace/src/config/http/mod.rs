@@ -126,9 +126,9 @@ pub struct Certificate {
 pub struct HttpRule {
     /// The host of requests.
     pub host: HostPattern,
-    /// Begin of the path, whole segments: `/api` is `/api` and `/api/x`, not `/apis`. It ends in `/`
-    /// only where it is that alone, has no empty, `.` or `..` segments, and is compared as it is
-    /// written. Default `/`.
+    /// Begin of the path, whole segments: `/api` is `/api` and `/api/x`, not `/apis`. It ends in
+    /// `/` only where it is that alone, has no empty, `.` or `..` segments, and is compared as it
+    /// is written. Default `/`.
     pub path: String,
     /// Index into [`super::Config::pools`].
     pub pool: usize,
@@ -152,8 +152,8 @@ pub enum HostPattern {
 pub struct HttpPersistence {
     /// By what.
     pub mode: HttpMode,
-    /// A field of answers that says what happened (C14), with no other meaning. Key `header`. Default
-    /// none.
+    /// A field of answers that says what happened (C14), with no other meaning. Key `header`.
+    /// Default none.
     pub header: Option<String>,
 }
 
@@ -286,8 +286,8 @@ impl HttpScheduler {
 /// `pool.http.tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendTls {
-    /// The name or address that backends' certificates must have; a name is what they are asked for.
-    /// Required unless `verify = false`.
+    /// The name or address that backends' certificates must have; a name is what they are asked
+    /// for. Required unless `verify = false`.
     pub name: Option<String>,
     /// PEM: who may sign them; not with `verify = false`. Default: the system's.
     pub ca: Option<PathBuf>,

@@ -101,8 +101,7 @@ fn modes_with(key: &str) -> String {
     format!("only with mode = {}", words.join(" or "))
 }
 
-/// Fields that mean something to browsers, proxies or HTTP itself; and all that begin with `proxy-`,
-/// `access-control-`, `sec-`.
+/// Fields that mean something to browsers, proxies or HTTP itself.
 const TAKEN: [&str; 30] = [
     "accept-ranges",
     "age",

@@ -7,14 +7,16 @@ fn domains_and_paths() {
     check(&[
         (
             "",
-            "rule = [{ host = \"a.example\", persistence = { timeout = 5, domain = \"b.example\" } }]\n",
+            "rule = [{ host = \"a.example\", persistence = { timeout = 5, domain = \"b.example\" \
+             } }]\n",
             "15:69: listener \"shop\": rule number 1: persistence.domain = \"b.example\": \
              browsers refuse it from a.example, the host in line 15; allowed: the host itself, or \
              a domain that it is in",
         ),
         (
             "",
-            "rule = [{ host = \"*.a.example\", persistence = { timeout = 5, domain = \"x.a.example\" } }]\n",
+            "rule = [{ host = \"*.a.example\", persistence = { timeout = 5, domain = \
+             \"x.a.example\" } }]\n",
             "15:71: listener \"shop\": rule number 1: persistence.domain = \"x.a.example\": \
              browsers refuse it from *.a.example, the host in line 15; allowed: the host itself, \
              or a domain that it is in",
@@ -22,7 +24,8 @@ fn domains_and_paths() {
         // Inherited, and told once.
         (
             "",
-            "persistence = { timeout = 5, domain = \"a.example\" }\nrule = [{ host = \"b.example\" }, { host = \"c.example\" }]\n",
+            "persistence = { timeout = 5, domain = \"a.example\" }\nrule = [{ host = \
+             \"b.example\" }, { host = \"c.example\" }]\n",
             "15:39: listener \"shop\": persistence.domain = \"a.example\": browsers refuse it \
              from b.example, the host in line 16; allowed: the host itself, or a domain that it is \
              in",
@@ -61,21 +64,24 @@ fn replaced() {
         // One host.
         (
             "",
-            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ path = \"/api\", pool = \"api\" }]\n",
+            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ path = \"/api\", pool = \
+             \"api\" }]\n",
             "16:9: listener \"shop\": rule number 1: its cookie SERVERID and that of line 9 would \
              replace one another, for pools \"api\" and \"web\"; allowed: another \
              persistence.cookie, path or domain for one of them, or one pool",
         ),
         (
             "",
-            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"a\", path = \"/api\", pool = \"api\" }]\n",
+            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"a\", path = \
+             \"/api\", pool = \"api\" }]\n",
             "16:9: listener \"shop\": rule number 1: its cookie SERVERID and that of line 9 would \
              replace one another, for pools \"api\" and \"web\"; allowed: another \
              persistence.cookie, path or domain for one of them, or one pool",
         ),
         (
             "pool = \"web\"",
-            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"b.a\", path = \"/api\", pool = \"api\" }, \
+            "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"b.a\", path = \
+             \"/api\", pool = \"api\" }, \
              { host = \"*.a\", pool = \"web\" }]\n",
             "15:9: listener \"shop\": rule number 1: its cookie SERVERID and that of line 15 \
              would replace one another, for pools \"api\" and \"web\"; allowed: another \
@@ -84,7 +90,8 @@ fn replaced() {
         // `__Host-` has no other path.
         (
             "",
-            "persistence = { timeout = 5, cookie = \"__Host-S\" }\nrule = [{ path = \"/api\", pool = \"api\" }]\n",
+            "persistence = { timeout = 5, cookie = \"__Host-S\" }\nrule = [{ path = \"/api\", \
+             pool = \"api\" }]\n",
             "16:9: listener \"shop\": rule number 1: its cookie __Host-S and that of line 9 would \
              replace one another, for pools \"api\" and \"web\"; allowed: another \
              persistence.cookie, path or domain for one of them, or one pool",
@@ -92,7 +99,8 @@ fn replaced() {
         // One domain.
         (
             "pool = \"web\"",
-            "persistence = { timeout = 5, domain = \"example\" }\nrule = [{ host = \"a.example\", pool = \"web\" }, \
+            "persistence = { timeout = 5, domain = \"example\" }\nrule = [{ host = \"a.example\", \
+             pool = \"web\" }, \
              { host = \"b.example\", pool = \"api\" }]\n",
             "15:47: listener \"shop\": rule number 2: its cookie SERVERID and that of line 15 \
              would replace one another, for pools \"api\" and \"web\"; allowed: another \
@@ -109,19 +117,24 @@ fn not_replaced() {
         // One pool.
         "path = \"/api\", persistence = { timeout = 5, path = \"/\" }",
         // Another name.
-        "path = \"/api\", pool = \"api\", persistence = { timeout = 5, path = \"/\", cookie = \"S\" }",
+        "path = \"/api\", pool = \"api\", persistence = { timeout = 5, path = \"/\", cookie = \
+         \"S\" }",
         // Another host: what is for it never comes to the listener's pool.
         "host = \"a\", pool = \"api\", persistence = { timeout = 5 }",
         // Another domain.
-        "host = \"a.b\", pool = \"api\", path = \"/c\", persistence = { timeout = 5, path = \"/\", domain = \"b\" }",
+        "host = \"a.b\", pool = \"api\", path = \"/c\", persistence = { timeout = 5, path = \
+         \"/\", domain = \"b\" }",
         // No cookie of ours.
-        "path = \"/api\", pool = \"api\", persistence = { mode = \"cookie-rewrite\", cookie = \"SERVERID\" }",
+        "path = \"/api\", pool = \"api\", persistence = { mode = \"cookie-rewrite\", cookie = \
+         \"SERVERID\" }",
         "path = \"/api\", pool = \"api\", persistence = { timeout = 0, path = \"/\" }",
     ] {
         accepted("", &format!("persistence = {{ timeout = 5 }}\nrule = [{{ {rule} }}]\n"));
     }
     // Hosts that have nothing in common.
-    let apart = "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"a\", path = \"/x\", \
-                 pool = \"api\" }, { host = \"*.a\", pool = \"web\" }, { host = \"b\", pool = \"web\" }]\n";
+    let apart = "persistence = { timeout = 5, path = \"/\" }\nrule = [{ host = \"a\", path = \
+    \"/x\", \
+                 pool = \"api\" }, { host = \"*.a\", pool = \"web\" }, { host = \"b\", pool = \
+                 \"web\" }]\n";
     accepted("pool = \"web\"", apart);
 }

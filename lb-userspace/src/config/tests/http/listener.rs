@@ -7,7 +7,8 @@ use crate::config::{
 };
 
 /// A listener for tcp beside it.
-const TCP: &str = "[[listener]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"203.0.113.10:80\"\n\
+const TCP: &str = "[[listener]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \
+\"203.0.113.10:80\"\n\
                    pool = \"web\"\n";
 
 fn certificate(name: &str) -> Certificate {
@@ -39,7 +40,8 @@ fn defaults() {
 
 #[test]
 fn certificates() {
-    let two = "tls = [{ certificate = \"/a.pem\", key = \"/a.key\" },\n  { certificate = \"/b.pem\", \
+    let two = "tls = [{ certificate = \"/a.pem\", key = \"/a.key\" },\n  { certificate = \
+    \"/b.pem\", \
                key = \"/b.key\" }]";
     let config = accepted("tls = { certificate = \"/c.pem\", key = \"/c.key\" }", two);
     let got = &config.http_listeners[0].certificates;
@@ -241,7 +243,8 @@ fn not_for_layer_4() {
             "",
             "persistence = { timeout = 5, cookie = \"S\", header = \"X-S\" }\n",
             "13:30: listener \"site\": persistence.cookie: only with protocol = \"http\" or \
-             \"https\"; allowed: mode, timeout, group, refresh, max_lifetime, prefix_v4, prefix_v6\n\
+             \"https\"; allowed: mode, timeout, group, refresh, max_lifetime, prefix_v4, \
+             prefix_v6\n\
              13:44: listener \"site\": persistence.header: only with protocol = \"http\" or \
              \"https\"; allowed: mode, timeout, group, refresh, max_lifetime, prefix_v4, prefix_v6",
         ),
@@ -272,7 +275,8 @@ fn of_both_layers() {
             "[[listener]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"203.0.113.11:443\"\n\
              pool = \"web\"\n",
             "18:11: listener \"tcp\": address = \"203.0.113.11:443\": address already used in \
-             line 12; allowed: each address and port once for udp, and once for tcp, http and https",
+             line 12; allowed: each address and port once for udp, and once for tcp, http and \
+             https",
         ),
         (
             "",

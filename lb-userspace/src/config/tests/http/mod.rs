@@ -4,6 +4,7 @@ mod cookies;
 mod listener;
 mod persistence;
 mod pool;
+mod replaced;
 mod rules;
 mod sidecar;
 

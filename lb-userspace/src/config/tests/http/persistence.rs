@@ -42,7 +42,8 @@ fn inserting_is_the_default() {
 #[test]
 fn every_key_of_inserting() {
     let got = insert(
-        "cookie = \"__Secure-a!\", timeout = 60, max_lifetime = \"30days\", path = \"/app\", domain = \
+        "cookie = \"__Secure-a!\", timeout = 60, max_lifetime = \"30days\", path = \"/app\", \
+         domain = \
          \"Shop.example\", http_only = false, secure = true, same_site = \"none\", partitioned = \
          true, insert_on_error = true, first_flight = \"60s\"",
     );
@@ -275,7 +276,8 @@ fn what_browsers_demand() {
             (
                 "",
                 "persistence = { timeout = 5, same_site = \"none\" }\n",
-                "14:42: listener \"shop\": persistence.same_site = \"none\": browsers take that with \
+                "14:42: listener \"shop\": persistence.same_site = \"none\": browsers take that \
+                 with \
              secure = true only; allowed: \"lax\", \"strict\", or secure = true",
             ),
             (
@@ -287,13 +289,15 @@ fn what_browsers_demand() {
             (
                 "",
                 "persistence = { timeout = 5, cookie = \"__Secure-S\" }\n",
-                "14:39: listener \"shop\": persistence.cookie = \"__Secure-S\": browsers take a name \
+                "14:39: listener \"shop\": persistence.cookie = \"__Secure-S\": browsers take a \
+                 name \
              that begins with __Secure- only with secure = true; allowed: another name, or a \
              cookie with secure = true",
             ),
             (
                 "",
-                "persistence = { timeout = 5, cookie = \"__host-S\", domain = \"a\", path = \"/b\" }\n",
+                "persistence = { timeout = 5, cookie = \"__host-S\", domain = \"a\", path = \
+                 \"/b\" }\n",
                 "14:39: listener \"shop\": persistence.cookie = \"__host-S\": browsers take a name \
              that begins with __Host- only with secure = true, without domain, with path = \"/\"; \
              allowed: another name, or a cookie with secure = true, without domain, with path = \

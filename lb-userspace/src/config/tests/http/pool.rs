@@ -15,7 +15,8 @@ fn every_key() {
     assert_eq!(http(""), PoolHttp::default());
     let got = http(
         "version = \"2\", scheduler = \"least-requests\", tls = { name = \"App.internal\", ca = \
-         \"/ca.pem\" }, send_proxy = 2, connections = 100_000, queue = 0, queue_timeout = \"10ms\", \
+         \"/ca.pem\" }, send_proxy = 2, connections = 100_000, queue = 0, queue_timeout = \
+         \"10ms\", \
          retry_percent = 100",
     );
     let tls = BackendTls {

@@ -47,7 +47,8 @@ fn limits() {
     let second = Duration::from_secs(1);
     let lowest = "limits = { head_bytes = 1024, head_fields = 10, body_bytes = 1, head_timeout = \
                   \"10ms\", idle_timeout = 1, body_timeout = 2, connect_timeout = 3, \
-                  answer_timeout = \"1day\", total_timeout = 0, tunnel_timeout = 0, connections = 1, \
+                  answer_timeout = \"1day\", total_timeout = 0, tunnel_timeout = 0, connections = \
+                  1, \
                   client_connections = 1, streams = 1, resets = 1 }";
     let want = HttpLimits {
         head_bytes: 1024,
@@ -138,7 +139,8 @@ fn refused() {
         ),
         (
             "[[listener]]",
-            "[sidecar]\ntrusted_proxies = [\"0.0.0.0/0\", \"10.0.0.1/8\", \"::ffff:10.0.0.1\", \"x\"]\n[[listener]]",
+            "[sidecar]\ntrusted_proxies = [\"0.0.0.0/0\", \"10.0.0.1/8\", \"::ffff:10.0.0.1\", \
+             \"x\"]\n[[listener]]",
             "10:20: sidecar.trusted_proxies = \"0.0.0.0/0\": not a length of prefix; allowed: 1 \
              to 32\n\
              10:33: sidecar.trusted_proxies = \"10.0.0.1/8\": more bits than the prefix has; \
