@@ -14,7 +14,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{FACTS, answers, changes, instance::State, keeper::Keeper, log_packets, network, sidecar::Sidecar};
+use super::{
+    FACTS, answers, changes, instance::State, keeper::Keeper, log_packets, network,
+    sidecar::Sidecar,
+};
 use crate::{
     api::{Command, CommandError, SessionsQuery, encode_cursor, wire},
     config::{self, Config},

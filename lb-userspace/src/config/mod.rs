@@ -53,6 +53,14 @@ pub struct Config {
     pub http_listeners: Vec<http::HttpListener>,
 }
 
+impl Config {
+    /// Does a layer-4 listener use the pool of that index?
+    #[must_use]
+    pub fn sends_packets_to(&self, pool: usize) -> bool {
+        self.listeners.iter().any(|listener| listener.pool == pool)
+    }
+}
+
 /// `[agent]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {

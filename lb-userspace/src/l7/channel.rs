@@ -64,7 +64,8 @@ impl<T: Serialize> Sender<T> {
 
     async fn some(&self, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let descriptors = with.map(|fd| [fd.as_raw_fd()]);
-        let control: Vec<_> = descriptors.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
+        let control: Vec<_> =
+            descriptors.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
         let send = || {
             let to = self.stream.as_raw_fd();
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
@@ -94,10 +95,13 @@ impl<T: DeserializeOwned> Receiver<T> {
     async fn fill(&self, buffer: &mut [u8], may_end: bool) -> io::Result<Option<Option<OwnedFd>>> {
         let (mut at, mut descriptor) = (0, None);
         while at < buffer.len() {
-            let got = self.stream.async_io(Interest::READABLE, || self.some(&mut buffer[at..])).await;
+            let got =
+                self.stream.async_io(Interest::READABLE, || self.some(&mut buffer[at..])).await;
             let (count, with) = match got {
                 // An end that closed with messages unread.
-                Err(error) if at == 0 && may_end && error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(error)
+                    if at == 0 && may_end && error.kind() == io::ErrorKind::ConnectionReset =>
+                {
                     (0, None)
                 }
                 got => got?,

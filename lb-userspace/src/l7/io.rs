@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn interim_answers_are_seen_however_they_come() {
-        let all = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+        let all =
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
                     HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         for cut in 1..all.len() {
             let seen = Seen::default();

@@ -12,9 +12,7 @@ use rustls::{
     server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _,
-};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 
 use super::snapshot::Pem;
 use crate::config::http::{BackendTls, HttpVersion};
@@ -153,8 +151,8 @@ pub fn outgoing(
     authorities: Option<&str>,
     version: HttpVersion,
 ) -> Result<Outgoing, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let mut config = if settings.verify {
         let mut roots = RootCertStore::empty();
         let pem = authorities.unwrap_or_default();

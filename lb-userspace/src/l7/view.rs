@@ -125,7 +125,8 @@ impl View {
         let Snapshot { settings, epoch, seed, ring, listeners, pools } = snapshot;
         let by_address = listeners.iter().enumerate().map(|(index, one)| (one.address, index));
         let by_address = by_address.collect();
-        let listeners = listeners.into_iter().map(|one| Listener::new(one, tickets));
+        let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
+        let listeners = listeners.into_iter().map(|one| Listener::new(one, &names, tickets));
         let mut place = 0;
         let pools = pools.into_iter().map(|pool| Pool::new(pool, &mut place));
         Ok(Self {
@@ -158,14 +159,18 @@ impl View {
 }
 
 impl Listener {
-    fn new(listener: snapshot::Listener, tickets: &tls::Tickets) -> Result<Self, tls::TlsError> {
+    fn new(
+        listener: snapshot::Listener,
+        pool_names: &[String],
+        tickets: &tls::Tickets,
+    ) -> Result<Self, tls::TlsError> {
         let tls = match listener.certificates.as_slice() {
             [] => None,
             certificates => Some(tls::incoming(certificates, tickets)?),
         };
         let routes = Routes::new(&listener.rules);
         let rules = listener.rules.into_iter().map(|rule| {
-            let scope = scope(&listener.name, &rule);
+            let scope = scope(&listener.name, pool_names.get(rule.pool).map_or("", |name| name));
             Rule {
                 pool: rule.pool,
                 persistence: rule.persistence,
@@ -185,17 +190,13 @@ impl Listener {
     }
 }
 
-/// What cookies of a rule are sealed for: another listener's or rule's cannot be brought here. The
-/// same on every node with one configuration.
+/// What cookies of a listener's rules with that pool are sealed for: those of another listener, or for
+/// another pool, cannot be brought there. Rules of one pool share them, since a browser has one
+/// cookie of a name. The same on every node with one configuration.
 #[must_use]
-pub fn scope(listener: &str, rule: &crate::config::http::HttpRule) -> String {
-    use crate::config::http::HostPattern::{Any, Below, Exact};
-    let host = match &rule.host {
-        Any => String::new(),
-        Exact(name) => name.clone(),
-        Below(name) => format!("*.{name}"),
-    };
-    format!("{listener} {host}{}", rule.path)
+pub fn scope(listener: &str, pool: &str) -> String {
+    // Names have no spaces.
+    format!("{listener} {pool}")
 }
 
 /// What a backend is to cookies: one that moves is another.

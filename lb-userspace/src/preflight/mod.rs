@@ -284,7 +284,9 @@ pub fn look(config: &Config) -> Findings {
             agent.bpffs.display()
         ));
     }
-    let nat = config.pools.iter().position(|pool| pool.forward == Forward::Nat);
+    let translates =
+        |&pool: &usize| config.pools[pool].forward == Forward::Nat && config.sends_packets_to(pool);
+    let nat = (0..config.pools.len()).find(translates);
     found.problems.extend(nat.and_then(ports::check));
     found
 }

@@ -106,8 +106,10 @@ impl Network {
                     problems.push(Problem::NoSource { at, pool: name, address });
                 }
             }
+            // Where only layer 7 sends to, this machine's own servers may be backends too.
+            let packets = config.sends_packets_to(place);
             for (index, backend) in pool.backends.iter().enumerate() {
-                if self.addresses.others.contains(&backend.address) {
+                if packets && self.addresses.others.contains(&backend.address) {
                     problems.push(Problem::OwnBackend {
                         at: (place, index),
                         pool: pool.name.clone(),

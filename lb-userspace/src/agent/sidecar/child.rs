@@ -32,7 +32,11 @@ pub(super) fn start(user: &str) -> io::Result<Running> {
     let far = OwnedFd::from(far);
     let raw = far.as_raw_fd();
     let mut command = Command::new("/proc/self/exe");
-    command.args(["sidecar", "--user", user]).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .arg0("holdfast")
+        .args(["sidecar", "--user", user])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command.kill_on_drop(false);
     let handed_over = move || {
         // SAFETY: both are numbers of descriptors; this runs between fork and exec, where only such

@@ -40,9 +40,7 @@ pub enum KeysError {
 pub fn load(state: &Path) -> Result<Ring, KeysError> {
     let path = path(state);
     match fs::read(&path) {
-        Ok(text) => {
-            Ring::from_json(&text).map_err(|source| KeysError::Damaged { path, source })
-        }
+        Ok(text) => Ring::from_json(&text).map_err(|source| KeysError::Damaged { path, source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let ring = Ring::new(now_s(), &mut random);
             save(state, &ring)?;

@@ -17,12 +17,12 @@ use std::{
 use tokio::sync::watch;
 use tracing::error;
 
+pub(super) use self::supervisor::Standing;
 use self::{
     certificates::{CertificateError, Certificates},
     keys::KeysError,
     supervisor::{Supervisor, Wanted},
 };
-pub(super) use self::supervisor::Standing;
 use crate::{
     config::{Config, http::HttpListener},
     l7::{

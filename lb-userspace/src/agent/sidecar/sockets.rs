@@ -93,7 +93,8 @@ mod tests {
         let mut sockets = Sockets::default();
         let failed = sockets.want(&all.iter().copied().collect(), 2);
         assert!(failed.is_empty(), "{failed:?}");
-        let numbers: Vec<_> = sockets.iter().map(|(address, number, _)| (address, number)).collect();
+        let numbers: Vec<_> =
+            sockets.iter().map(|(address, number, _)| (address, number)).collect();
         assert_eq!(numbers, [(all[0], 0), (all[0], 1), (all[1], 0), (all[1], 1)]);
         let kept: Vec<_> = sockets.iter().map(|(_, _, socket)| socket.as_raw_fd()).collect();
         let failed = sockets.want(&all[1..].iter().copied().collect(), 2);

@@ -87,6 +87,15 @@ fn port(digits: &[u8]) -> Option<u16> {
     })
 }
 
+impl std::fmt::Display for Authority<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(self.host),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

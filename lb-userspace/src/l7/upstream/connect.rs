@@ -56,7 +56,10 @@ async fn open(wanted: &Wanted<'_>) -> io::Result<Socket> {
     let mut stream = TcpStream::connect(wanted.address).await?;
     stream.set_nodelay(true)?;
     if let Some((version, ends)) = wanted.proxy {
-        let header = proxy_header::write(version, ends.client, ends.listener);
+        let header = match version {
+            ProxyVersion::V1 => proxy_header::write_v1(ends.client, ends.listener),
+            ProxyVersion::V2 => proxy_header::write_v2(ends.client, ends.listener),
+        };
         stream.write_all(&header).await?;
     }
     let Some(tls) = wanted.tls else { return Ok(Socket::Plain(stream)) };
@@ -64,7 +67,8 @@ async fn open(wanted: &Wanted<'_>) -> io::Result<Socket> {
         Some(name) => name.clone(),
         None => ServerName::IpAddress(wanted.address.ip().into()),
     };
-    let stream = TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await?;
+    let stream =
+        TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await?;
     Ok(Socket::Tls(Box::new(stream)))
 }
 

@@ -133,7 +133,8 @@ pub(super) async fn exchange(
             let request = error.take_message().map(Box::new);
             let silent = connection.used && !connection.seen.received();
             let unprocessed = request.is_some() || (silent && !progress.begun.get());
-            let why = if silent { Trouble::Closed } else { broken.unwrap_or(error.into_error()).into() };
+            let why =
+                if silent { Trouble::Closed } else { broken.unwrap_or(error.into_error()).into() };
             Err(Failed { why, unprocessed, request })
         }
     }

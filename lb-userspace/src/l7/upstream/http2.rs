@@ -136,7 +136,8 @@ pub(super) async fn exchange(
         Ok(response) => {
             progress.downloads();
             let progress = Rc::clone(progress);
-            let body = |incoming| AnswerBody { incoming, under_way: Some((stream, permit)), progress };
+            let body =
+                |incoming| AnswerBody { incoming, under_way: Some((stream, permit)), progress };
             Ok(Answer::Plain(response.map(|incoming| BackendBody::Two(body(incoming)))))
         }
         Err(None) => {

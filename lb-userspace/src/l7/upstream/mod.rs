@@ -176,11 +176,8 @@ impl Upstream {
         connect_timeout: Duration,
         interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Answer, Failed> {
-        let unsent = |why, request| Failed {
-            why,
-            unprocessed: true,
-            request: Some(Box::new(request)),
-        };
+        let unsent =
+            |why, request| Failed { why, unprocessed: true, request: Some(Box::new(request)) };
         let permit = match self.permit().await {
             Ok(permit) => permit,
             Err(why) => return Err(unsent(why, request)),

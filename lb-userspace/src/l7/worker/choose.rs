@@ -28,7 +28,12 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// For a request of `client`.
-    pub(super) fn new(worker: &'a Worker, state: &'a State, rule: &'a Rule, client: IpAddr) -> Self {
+    pub(super) fn new(
+        worker: &'a Worker,
+        state: &'a State,
+        rule: &'a Rule,
+        client: IpAddr,
+    ) -> Self {
         let [low, high] = state.view.seed;
         let mut hasher = SipHasher13::new_with_keys(low, high);
         client.to_canonical().hash(&mut hasher);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Worker, connection::Opened, state::State};
 use crate::l7::{
-    gate::GateState,
+    gate::{GateState, Limits},
     upstream::{Permit, connect::Socket},
 };
 
@@ -36,13 +36,33 @@ pub(super) struct Switched {
 impl Client {
     /// A connection that was let in.
     pub(super) fn new(opened: Opened, gate: Option<Rc<GateState>>) -> Rc<Self> {
-        let trusted = opened.worker.state().is_some_and(|state| state.view.trusts(opened.peer.ip()));
-        Rc::new(Self { opened, trusted, gate, switched: RefCell::new(None), place: RefCell::new(None) })
+        let trusted =
+            opened.worker.state().is_some_and(|state| state.view.trusts(opened.peer.ip()));
+        Rc::new(Self {
+            opened,
+            trusted,
+            gate,
+            switched: RefCell::new(None),
+            place: RefCell::new(None),
+        })
     }
 
     /// The worker that serves it.
     pub(super) fn worker(&self) -> &Worker {
         &self.opened.worker
+    }
+
+    /// What its requests may take.
+    pub(super) fn limits(&self) -> Limits {
+        let state = self.opened.worker.state.borrow();
+        state.as_ref().map_or_else(Limits::default, |state| {
+            let limits = &state.view.settings.limits;
+            Limits {
+                head_bytes: limits.head_bytes as usize,
+                head_fields: limits.head_fields.into(),
+                body_bytes: limits.body_bytes,
+            }
+        })
     }
 
     /// Counts what was refused.

@@ -1,14 +1,7 @@
 //! A client's connection: let in, opened (PROXY header, TLS), and handed to who speaks its protocol.
 
 use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
+    future::poll_fn, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
 };
 
 use rustls::ServerConfig;
@@ -20,11 +13,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Worker, http1, http2, tally::{ListenerTally, count}};
+use super::{
+    Worker, http1, http2,
+    tally::{ListenerTally, count},
+};
 use crate::l7::{
     early::Early,
     limits::{Admitted, Full},
-    proxy_header,
+    proxy_header::{self, Header},
 };
 
 /// After an error of `accept` that is not the connection's own: no descriptors, no memory.
@@ -52,10 +48,7 @@ pub(super) async fn accept(worker: Rc<Worker>, address: SocketAddr, listener: Tc
 }
 
 fn is_its_own(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    )
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// A connection that was let in, and where it comes from.
@@ -154,7 +147,10 @@ async fn proxy(stream: &mut TcpStream, early: &mut Vec<u8>) -> io::Result<Option
         match proxy_header::parse(early) {
             Ok(Some((header, length))) => {
                 drop(early.drain(..length));
-                return Ok(header.source());
+                return Ok(match header {
+                    Header::Proxied { source, .. } => Some(source),
+                    Header::Local | Header::Unknown => None,
+                });
             }
             Ok(None) => {}
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),

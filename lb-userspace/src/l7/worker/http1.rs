@@ -11,18 +11,12 @@ use std::{
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{
-    client::Client,
-    connection::Opened,
-    request,
-    respond::ClientBody,
-    tunnel,
-};
+use super::{client::Client, connection::Opened, request, respond::ClientBody, tunnel};
 use crate::{
     config::http::HttpLimits,
-    l7::gate::{Gate, GateState, Limits, Phase, Refusal},
+    l7::gate::{Gate, GateState, Phase, Refusal},
 };
 
 /// A client that sends on after it was refused is listened to for so long, so that it can read why.
@@ -48,13 +42,8 @@ where
     let worker = Rc::clone(&opened.worker);
     let Some(limits) = worker.state().map(|state| state.view.settings.limits) else { return };
     let gate_state = GateState::new(worker.timers.clock());
-    let gate_limits = Limits {
-        head_bytes: limits.head_bytes as usize,
-        head_fields: limits.head_fields.into(),
-        body_bytes: limits.body_bytes,
-    };
-    let gate = Gate::new(stream, Rc::clone(&gate_state), gate_limits, early);
     let client = Client::new(opened, Some(Rc::clone(&gate_state)));
+    let gate = Gate::new(stream, Rc::clone(&gate_state), client.limits(), early);
     let service = service_fn(|request: Request<Incoming>| in_turn(&client, request));
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -147,7 +136,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     client.refuse(refusal.name());
-    let status = refusal.status();
+    let status = http::StatusCode::from_u16(refusal.status()).unwrap_or_default();
     let text = format!("{status}\n");
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\

@@ -280,7 +280,10 @@ mod tests {
         let begin = "192.0.2.7 - - [27/Nov/2026:10:11:12 +0000] \"GET ";
         assert!(text.starts_with(begin), "{text}");
         assert!(text.contains(" 200 12 \"-\" \"x\\x22\\x5cy\\xff\" listener=shop "), "{text}");
-        assert!(text.ends_with("session=hit why=- retries=0 answered_us=900 total_us=1000"), "{text}");
+        assert!(
+            text.ends_with("session=hit why=- retries=0 answered_us=900 total_us=1000"),
+            "{text}"
+        );
         let mut text = Vec::new();
         line(&uri, Some(&agent)).json(&mut text);
         let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");

@@ -34,9 +34,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{
-    limits::Shared, messages::Totals, process, timers::Timers, view::View,
-};
+use super::{limits::Shared, messages::Totals, process, timers::Timers, view::View};
 use log::Log;
 use state::State;
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::l7::{
     body::RequestBody,
-    fields::authority,
+    fields,
     gate,
     progress::{Phase, Progress},
     upstream::{Answer, Ends, Failed, Trouble},
@@ -71,7 +71,22 @@ impl Serving<'_> {
 
     async fn serve(&self, request: Request<Incoming>) -> Response<ClientBody> {
         let (head, body) = request.into_parts();
-        let host = host(&head);
+        let limits = self.client.limits();
+        let checked = if head.version == Version::HTTP_2 {
+            fields::request::check(&head, &limits).map(Some)
+        } else {
+            // The gate has looked at all else.
+            fields::request::authority(&head)
+        };
+        let authority = match checked {
+            Ok(authority) => authority.map(|it| (it.name().into_owned(), it.to_string())),
+            Err(refusal) => {
+                let record = Record::new(self.client, self.state, self.listener, &head, "");
+                return self.refuse(status_of(refusal), refusal.name(), record);
+            }
+        };
+        let (host, as_sent) = authority.unzip();
+        let host = host.unwrap_or_default();
         let record = Record::new(self.client, self.state, self.listener, &head, &host);
         let listener = &self.state.view.listeners[self.listener];
         if let Some(port) = listener.https_redirect {
@@ -84,24 +99,27 @@ impl Serving<'_> {
         let Some(rule) = listener.routes.find(&host, head.uri.path()) else {
             return self.refuse(StatusCode::NOT_FOUND, "no_rule", record);
         };
-        self.forward(head, body, &listener.rules[rule], record).await
+        self.forward(head, body, as_sent.as_deref(), &listener.rules[rule], record).await
     }
 
     async fn forward(
         &self,
         mut head: request::Parts,
         body: Incoming,
+        host: Option<&str>,
         rule: &view::Rule,
         mut record: Option<Box<Record>>,
     ) -> Response<ClientBody> {
         let (client, state) = (self.client, self.state);
         let mut session = Session::of(state, rule, &mut head.headers);
-        self.prepare(&mut head, record.as_deref_mut());
+        let version = state.view.pools[rule.pool].http.version;
+        let id = proxied::to_backend(&mut head, client, host, version);
         let held = head.headers.contains_key(header::EXPECT);
         let limits = &state.view.settings.limits;
         let progress = Progress::new(&client.worker().timers, limits, held);
         if let Some(record) = &mut record {
             record.progress = Some(Rc::clone(&progress));
+            record.request_id = Some(id);
         }
         state.pools[rule.pool].budget.earn();
         let request = Request::from_parts(head, RequestBody::new(body, &progress));
@@ -123,14 +141,6 @@ impl Serving<'_> {
                 session.explain(rule, response.headers_mut());
                 response
             }
-        }
-    }
-
-    /// Makes a client's request one of the proxy's own.
-    fn prepare(&self, head: &mut request::Parts, record: Option<&mut Record>) {
-        proxied::to_backend(head, self.client);
-        if let Some(record) = record {
-            record.request_id = head.headers.get(&proxied::REQUEST_ID).cloned();
         }
     }
 
@@ -169,7 +179,6 @@ impl Serving<'_> {
         proxied::to_client(&mut head, switches);
         session.answer(self.state, rule, index, head.status, &mut head.headers);
         session.explain(rule, &mut head.headers);
-        head.version = Version::HTTP_11;
         let body = match body {
             Ok(body) => ClientBody::backend(body, record),
             Err(switched) => {
@@ -259,8 +268,8 @@ impl Sending<'_> {
         let next = failed.request.map(|request| *request).or(spare);
         let idempotent = next.as_ref().is_some_and(|next| next.method().is_idempotent());
         let budget = &self.serving.state.pools[self.rule.pool].budget;
-        let may = self.retries + 1 < ATTEMPTS
-            && (failed.unprocessed || (idempotent && budget.spend()));
+        let may =
+            self.retries + 1 < ATTEMPTS && (failed.unprocessed || (idempotent && budget.spend()));
         next.filter(|_| may).ok_or(refused)
     }
 
@@ -313,8 +322,6 @@ impl Trouble {
     }
 }
 
-fn host(head: &request::Parts) -> String {
-    let field = head.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
-    let text = field.or_else(|| head.uri.authority().map(|it| it.as_str().as_bytes()));
-    text.and_then(authority::Authority::parse).map_or_else(String::new, |it| it.name().into_owned())
+fn status_of(refusal: gate::Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST)
 }

@@ -1,2 +1,4 @@
 mod chunk;
 mod head;
+mod server;
+mod split;
