@@ -19,6 +19,7 @@ pub mod outcome;
 pub mod packet;
 pub mod ping;
 pub mod ports;
+pub mod program;
 pub mod raw_map;
 pub mod results;
 pub mod routers;

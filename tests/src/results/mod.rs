@@ -8,10 +8,34 @@ mod stats;
 mod svg;
 mod table;
 
-use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::bail;
 
 pub use machine::Machine;
 pub use stats::{Place, Spread, Target};
+
+/// Which rows, and where they go: options of a benchmark's.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// Write the rows there, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the plot there
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Only the rows whose name contains this
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+}
+
+impl Options {
+    /// What a row's name has to contain.
+    #[must_use]
+    pub fn only(&self) -> &str {
+        self.only.as_deref().unwrap_or_default()
+    }
+}
 
 /// A result.
 #[derive(Clone, Debug)]
@@ -53,17 +77,15 @@ impl Form {
     }
 
     /// Writes the rows to the files that are named, and returns them as a table of text.
-    pub fn tell(
-        &self,
-        rows: &[Row],
-        json: Option<&Path>,
-        svg: Option<&Path>,
-    ) -> anyhow::Result<String> {
+    pub fn tell(&self, rows: &[Row], options: &Options) -> anyhow::Result<String> {
+        if rows.is_empty() {
+            bail!("no row has a name with `{}` in it", options.only());
+        }
         let machine = Machine::this();
-        if let Some(path) = json {
+        if let Some(path) = &options.json {
             json::write(path, self, rows)?;
         }
-        if let Some(path) = svg {
+        if let Some(path) = &options.svg {
             svg::write(path, self, &machine, rows)?;
         }
         Ok(table::text(self, &machine, rows))

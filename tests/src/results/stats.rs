@@ -104,8 +104,7 @@ mod tests {
     #[track_caller]
     fn check_spread(values: &[f64], want: [f64; 4]) {
         let spread = Spread::of(values).expect("values");
-        let got = 
-            [spread.minimum, spread.lower_quartile, spread.median, spread.upper_quartile];
+        let got = [spread.minimum, spread.lower_quartile, spread.median, spread.upper_quartile];
         let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-9);
         assert!(near, "{values:?}: {got:?}, not {want:?}");
     }

@@ -101,7 +101,8 @@ mod tests {
             processor: "one".to_owned(),
         };
         let text = text(&FORM, &machine, &[row(&[0.5, 0.5, 0.5], Some(Target::AtMost(0.7)))]);
-        for part in ["0.50", "≤ 0.70  yes", "a footnote. The lower quartile decides.", "31.5 ns"] {
+        for part in ["0.50", "≤ 0.70  yes", "a footnote. The lower quartile decides.", "31.5 ns"]
+        {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
     }
