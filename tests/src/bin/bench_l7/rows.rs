@@ -90,7 +90,7 @@ impl Compared {
     }
 }
 
-const COMPARED: [Compared; 16] = [
+const COMPARED: [Compared; 21] = [
     Compared::new(KEPT, What::Cpu, Proxy::Haproxy, Some(Target::AtMost(0.95))),
     Compared::new(KEPT, What::Cpu, Proxy::Nginx, Some(Target::AtMost(1.0))),
     Compared::new(KEPT, What::Rate, Proxy::Haproxy, Some(Target::AtLeast(1.1))),
@@ -100,10 +100,15 @@ const COMPARED: [Compared; 16] = [
     Compared::new(KEPT, What::Cpu, Proxy::Unpinned, Some(Target::AtMost(1.05))),
     Compared::new(CLOSED, What::Cpu, Proxy::Haproxy, Some(Target::AtMost(1.1))),
     Compared::new(CLOSED, What::Cpu, Proxy::Nginx, None),
+    Compared::new(CLOSED, What::Rate, Proxy::Haproxy, None),
+    Compared::new(CLOSED, What::Late, Proxy::Haproxy, None),
     Compared::new(KEPT_TLS, What::Cpu, Proxy::Haproxy, Some(Target::AtMost(0.9))),
     Compared::new(KEPT_TLS, What::Cpu, Proxy::Nginx, None),
+    Compared::new(KEPT_TLS, What::Rate, Proxy::Haproxy, None),
+    Compared::new(KEPT_TLS, What::Late, Proxy::Haproxy, None),
     Compared::new(HANDSHAKES, What::Cpu, Proxy::Haproxy, Some(Target::AtMost(0.65))),
     Compared::new(HANDSHAKES, What::Cpu, Proxy::Nginx, None),
+    Compared::new(HANDSHAKES, What::Rate, Proxy::Haproxy, None),
     Compared::new(STREAMS, What::Rate, Proxy::Nginx, Some(Target::AtLeast(1.2))),
     Compared::new(STREAMS, What::Rate, Proxy::Haproxy, None),
     Compared::new(STREAMS, What::Cpu, Proxy::Nginx, None),
