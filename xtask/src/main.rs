@@ -81,7 +81,7 @@ enum Verb {
 enum Bench {
     /// Layer 4, packet by packet, against what each step of it would cost elsewhere (root)
     L4(bench::L4),
-    /// Layer 7, beside HAProxy and nginx, each alone on one core (root; two CPUs)
+    /// Layer 7, beside other proxies, each alone on one core (root; two CPUs)
     L7(bench::L7),
 }
 

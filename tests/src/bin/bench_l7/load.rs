@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use tests::{cleanup, netns::Namespace, topology::Lab};
+use ::tests::{cleanup, netns::Namespace, topology::Lab};
 
 /// How long a program may take beyond the time that it is given.
 const GRACE_S: u32 = 30;

@@ -1,5 +1,5 @@
-//! The benchmark of layer 7: Holdfast against HAProxy and nginx, each alone on one core, with load and
-//! backends on another. `cargo xtask bench l7` builds and runs it.
+//! The benchmark of layer 7: Holdfast against `HAProxy` and nginx, each alone on one core, with load
+//! and backends on another. `cargo xtask bench l7` builds and runs it.
 //!
 //! It owns what is compared and how it is measured; how results are told, networks and clean-up are
 //! the test harness's.

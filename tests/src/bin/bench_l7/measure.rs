@@ -67,7 +67,7 @@ fn sample(scene: &Scene, case: Case, proxy: Proxy, seconds: u32) -> Sample {
     let processes = scene.processes(proxy);
     let before = process::cpu_time(&processes);
     let run = case.load.run(&scene.lab, &url, cookie.as_deref(), seconds);
-    let cpu_s = (process::cpu_time(&processes) - before).as_secs_f64();
+    let cpu_s = process::cpu_time(&processes).saturating_sub(before).as_secs_f64();
     assert_eq!(scene.processes(proxy), processes, "{}: the processes", proxy.name());
     sampled(&run, cpu_s)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tests::results::{Form, Place, Row, Spread, Target};
+use ::tests::results::{Form, Place, Row, Spread, Target};
 
 use crate::{
     cores::Cores,
