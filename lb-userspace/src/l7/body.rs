@@ -99,7 +99,7 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub enum BackendBody {
     /// Over HTTP/1.1.
-    One(Box<http1::AnswerBody>),
+    One(http1::AnswerBody),
     /// Over HTTP/2.
     Two(http2::AnswerBody),
 }
@@ -113,7 +113,7 @@ impl Body for BackendBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::One(body) => Pin::new(&mut **body).poll_frame(context),
+            Self::One(body) => Pin::new(body).poll_frame(context),
             Self::Two(body) => Pin::new(body).poll_frame(context),
         }
     }

@@ -36,6 +36,35 @@ pub fn read_through<S: AsyncRead + Unpin, T>(
     })
 }
 
+/// Parts that have no more than this together are written as one: putting them together costs less
+/// than telling the kernel of each.
+const GATHERED: usize = 4 << 10;
+
+/// Writes parts of a message.
+pub fn write_gathered<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    context: &mut Context<'_>,
+    parts: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let mut some = parts.iter().filter(|part| !part.is_empty());
+    let (first, second) = (some.next(), some.next());
+    if second.is_none() {
+        return Pin::new(stream).poll_write(context, first.map_or(&[], |first| first));
+    }
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if length > GATHERED {
+        return Pin::new(stream).poll_write_vectored(context, parts);
+    }
+    ROOM.with_borrow_mut(|room| {
+        let mut at = 0;
+        for part in parts {
+            room[at..][..part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        Pin::new(stream).poll_write(context, &room[..length])
+    })
+}
+
 /// What is known of a connection to a backend.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -92,20 +121,16 @@ impl Seen {
             return None;
         }
         let found = interim(&bytes);
-        match found {
-            Some((length, status, fields)) => {
-                bytes.drain(..length);
-                Some((status, fields))
-            }
-            None => {
-                // Hyper knows what to make of it.
-                if !begins_interim(&bytes) {
-                    bytes.clear();
-                    self.waiting.set(false);
-                }
-                None
-            }
+        if let Some((length, status, fields)) = found {
+            drop(bytes.drain(..length));
+            return Some((status, fields));
         }
+        // Hyper knows what to make of it.
+        if !begins_interim(&bytes) {
+            bytes.clear();
+            self.waiting.set(false);
+        }
+        None
     }
 
     fn came(&self, bytes: &[u8]) {
@@ -185,7 +210,7 @@ impl<S: AsyncWrite + Unpin> Write for BackendIo<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        write_gathered(&mut self.stream, context, bytes)
     }
 }
 

@@ -14,6 +14,8 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::l7::io::write_gathered;
+
 use super::{
     GateState, Limits, Phase, Refusal,
     walk::{Step, Walk},
@@ -198,6 +200,10 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
             return Poll::Ready(Ok(()));
         }
         gate.settle();
+        // A connection that closes ends here, whatever the client still sends.
+        if gate.walk.is_over() && gate.state.closes() && gate.state.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(refusal) = gate.state.ended_by()
             && (gate.walk.in_head() || gate.walk.in_body())
             && !gate.state.tunnels()
@@ -218,8 +224,7 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
                 return Poll::Pending;
             }
             if matches!(stop, Stop::More | Stop::Hold | Stop::Full) {
-                // A connection that closes ends here, whatever the client still sends.
-                if gate.ended || (gate.state.closes() && gate.state.is_flushed()) {
+                if gate.ended {
                     return Poll::Ready(Ok(()));
                 }
                 stop = match ready!(gate.poll_client(cx, &mut cursor)) {
@@ -298,7 +303,7 @@ impl<IO: AsyncWrite + Unpin> Write for Gate<IO> {
     ) -> Poll<io::Result<usize>> {
         let gate = self.get_mut();
         ready!(gate.poll_interim(cx))?;
-        let result = Pin::new(&mut gate.io).poll_write_vectored(cx, bytes);
+        let result = write_gathered(&mut gate.io, cx, bytes);
         gate.wrote(result)
     }
 

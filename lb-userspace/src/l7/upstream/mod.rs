@@ -44,7 +44,8 @@ pub struct Upstream {
     /// Requests that may wait.
     queue: usize,
     active: Cell<u32>,
-    idle: RefCell<Vec<http1::Connection>>,
+    #[expect(clippy::vec_box, reason = "a connection is large, and moves with each request")]
+    idle: RefCell<Vec<Box<http1::Connection>>>,
     multiplexed: RefCell<Vec<http2::Connection>>,
     opening: tokio::sync::Mutex<()>,
     waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
@@ -178,9 +179,13 @@ impl Upstream {
     ) -> Result<Answer, Failed> {
         let unsent =
             |why, request| Failed { why, unprocessed: true, request: Some(Box::new(request)) };
-        let permit = match self.permit().await {
-            Ok(permit) => permit,
-            Err(why) => return Err(unsent(why, request)),
+        // What a request seldom needs has memory of its own, so that others do not carry it along.
+        let permit = match self.permit() {
+            Some(permit) => permit,
+            None => match Box::pin(self.wait()).await {
+                Ok(permit) => permit,
+                Err(why) => return Err(unsent(why, request)),
+            },
         };
         let wanted = Wanted {
             address: SocketAddr::new(self.address, self.port.unwrap_or(ends.listener.port())),
@@ -193,7 +198,7 @@ impl Upstream {
                 let kept = if wanted.proxy.is_some() { None } else { self.kept(&wanted) };
                 let connection = match kept {
                     Some(kept) => kept,
-                    None => match http1::Connection::open(&wanted).await {
+                    None => match Box::pin(http1::Connection::open(&wanted)).await {
                         Ok(new) => new,
                         Err(why) => return Err(unsent(why, request)),
                     },
@@ -201,17 +206,27 @@ impl Upstream {
                 http1::exchange(connection, request, permit, progress, interim).await
             }
             HttpVersion::Two => {
-                let sender = match self.stream(&wanted).await {
-                    Ok(sender) => sender,
+                let stream = match Box::pin(self.stream(&wanted)).await {
+                    Ok(stream) => stream,
                     Err(why) => return Err(unsent(why, request)),
                 };
-                http2::exchange(sender, request, permit, progress).await
+                Box::pin(http2::exchange(stream, request, permit, progress)).await
             }
         }
     }
 
-    async fn permit(self: &Rc<Self>) -> Result<Permit, Trouble> {
-        while self.active.get() >= self.room {
+    fn permit(self: &Rc<Self>) -> Option<Permit> {
+        (self.active.get() < self.room).then(|| {
+            self.active.set(self.active.get() + 1);
+            Permit(Rc::clone(self))
+        })
+    }
+
+    async fn wait(self: &Rc<Self>) -> Result<Permit, Trouble> {
+        loop {
+            if let Some(permit) = self.permit() {
+                return Ok(permit);
+            }
             let (sender, receiver) = oneshot::channel();
             {
                 let mut waiting = self.waiting.borrow_mut();
@@ -229,12 +244,10 @@ impl Upstream {
                 Err(_) => return Err(Trouble::QueueLate),
             }
         }
-        self.active.set(self.active.get() + 1);
-        Ok(Permit(Rc::clone(self)))
     }
 
     /// An idle connection that is still good; the one used last.
-    fn kept(&self, wanted: &Wanted<'_>) -> Option<http1::Connection> {
+    fn kept(&self, wanted: &Wanted<'_>) -> Option<Box<http1::Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(at) = idle.iter().rposition(|one| one.address() == wanted.address) {
             let mut one = idle.swap_remove(at);
@@ -245,7 +258,7 @@ impl Upstream {
         None
     }
 
-    fn keep(&self, mut connection: http1::Connection) {
+    fn keep(&self, mut connection: Box<http1::Connection>) {
         connection.idle_since_ms = self.timers.now_ms();
         self.idle.borrow_mut().push(connection);
     }
@@ -258,10 +271,10 @@ impl Upstream {
             let fits = |one: &&http2::Connection| one.address() == wanted.address;
             all.iter().filter(fits).find_map(|one| one.stream(STREAMS))
         };
-        if wanted.proxy.is_none() {
-            if let Some(stream) = found() {
-                return Ok(stream);
-            }
+        if wanted.proxy.is_none()
+            && let Some(stream) = found()
+        {
+            return Ok(stream);
         }
         let _one_at_a_time = self.opening.lock().await;
         if wanted.proxy.is_none()
