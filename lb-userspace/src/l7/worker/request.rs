@@ -16,8 +16,7 @@ use super::{
 };
 use crate::l7::{
     body::RequestBody,
-    fields,
-    gate,
+    fields, gate,
     progress::{Phase, Progress},
     upstream::{Answer, Ends, Failed, Trouble},
     view,
