@@ -106,7 +106,7 @@ mod tests {
             some.clone(),
             "; about 1,234 sessions of layer 7 move with their next requests.\n",
         );
-        check(BackendState::Down, some, "is down: it gets no connections.\n");
+        check(BackendState::Down, some, ": it gets no connections.\n");
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub(super) fn page(explained: &Explained) -> String {
         (0, true) => paragraphs.push("There is no cookie in it.\n".to_owned()),
         (0, false) => {}
         (_, true) => {
-            paragraphs.push(format!("None of Holdfast's; {others}, by name of no rule here.\n"));
+            paragraphs
+                .push(format!("Not one is Holdfast's: {others}, whose names no rule here has.\n"));
         }
         (_, false) => paragraphs.push(format!("{others}: not Holdfast's.\n")),
     }
@@ -110,7 +111,7 @@ fn opened(name: &str, cookie: &ExplainedCookie, session: &ExplainedSession) -> S
     // Most often all rules make the same of it.
     let mut said: Vec<(Vec<(&str, String)>, Vec<String>)> = Vec::new();
     for rule in &session.rules {
-        let place = format!("{}{}", rule.host.as_deref().unwrap_or("any host, "), rule.path);
+        let place = format!("{}{}", rule.host.as_deref().unwrap_or("any host, path "), rule.path);
         match said.iter_mut().find(|(lines, _)| *lines == verdict(rule)) {
             Some((_, places)) => places.push(place),
             None => said.push((verdict(rule), vec![place])),
@@ -189,6 +190,6 @@ mod tests {
             assert_eq!(page(&Explained { cookies: vec![], others }), want);
         };
         check(0, "There is no cookie in it.\n");
-        check(2, "None of Holdfast's; 2 other cookies, by name of no rule here.\n");
+        check(2, "Not one is Holdfast's: 2 other cookies, whose names no rule here has.\n");
     }
 }
