@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request, respons
 use super::client::Client;
 use crate::{
     config::http::HttpVersion,
-    l7::fields::{forwarded, hop_by_hop, request_id, via},
+    l7::fields::{hop_by_hop, request_id, via},
 };
 
 /// A request, on its way to a backend that speaks `version`. `host` is as it came. Returns its id.
@@ -24,15 +24,7 @@ pub(super) fn to_backend(
         HttpVersion::Two => Version::HTTP_2,
     };
     hop_by_hop::request(fields, upgrade, to);
-    forwarded::set(
-        fields,
-        &forwarded::Peer {
-            address: client.opened.client.ip(),
-            https: client.opened.secure,
-            host,
-            trusted: client.trusted,
-        },
-    );
+    client.forwarded(fields, host);
     via::append(fields, head.version);
     let id = request_id::set(fields, client.trusted, client.worker().random.borrow_mut().u128(..));
     // The target's host goes before Host (RFC 9112, 3.2.2); the two agree.
