@@ -257,11 +257,11 @@ impl Known<'_> {
 }
 
 fn limit(limit_s: u32, since_ms: u64, now_ms: u64) -> Option<wire::ExplainedLimit> {
-    let limit_ms = u64::from(limit_s) * 1000;
+    let lasts_ms = u64::from(limit_s) * 1000;
     (limit_s > 0).then(|| wire::ExplainedLimit {
         limit_s: limit_s.into(),
-        ends: time(since_ms.saturating_add(limit_ms)),
-        left_s: limit_ms.saturating_sub(now_ms.saturating_sub(since_ms)).div_ceil(1000),
+        ends: time(since_ms.saturating_add(lasts_ms)),
+        left_s: lasts_ms.saturating_sub(now_ms.saturating_sub(since_ms)).div_ceil(1000),
     })
 }
 

@@ -44,7 +44,7 @@ pub(super) fn sentence(set: &IntentSet) -> String {
             let here = format!("left to run until they end: {flows}{counted}");
             let moving = http.as_ref().map_or_else(String::new, |http| {
                 let sessions = plural(http.sessions, "session");
-                format!("; about {sessions} of layer 7 move with their next requests")
+                format!("; held by cookie, and moved with their next requests: about {sessions}")
             });
             format!(": no new connections; {here}{moving}")
         }
@@ -62,10 +62,10 @@ pub(super) fn sentence(set: &IntentSet) -> String {
 /// What becomes of layer 7's sessions.
 fn stay(http: &HttpBackend) -> String {
     if http.sessions == 0 && http.last_ends.is_none() && !http.own_cookies {
-        return "; it has no session of layer 7".to_owned();
+        return "; no session held by cookie".to_owned();
     }
     let sessions = plural(http.sessions, "session");
-    format!("; about {sessions} of layer 7 stay; {}, unless clients come back", last(http))
+    format!("; about {sessions} held by cookie; {}, unless clients come back", last(http))
 }
 
 #[cfg(test)]
@@ -91,20 +91,20 @@ mod tests {
         check(
             BackendState::Draining,
             some.clone(),
-            "; about 1,234 sessions of layer 7 stay; last session ends in 12 min at the latest, \
+            "; about 1,234 sessions held by cookie; last session ends in 12 min at the latest, \
              unless clients come back.\n",
         );
         check(
             BackendState::Draining,
             HttpBackend { own_cookies: true, sessions: 1, ..HttpBackend::default() },
-            "; about 1 session of layer 7 stay; sessions end with its own cookies, unless clients come \
+            "; about 1 session held by cookie; sessions end with its own cookies, unless clients come \
              back.\n",
         );
-        check(BackendState::Draining, HttpBackend::default(), "; it has no session of layer 7.\n");
+        check(BackendState::Draining, HttpBackend::default(), "; no session held by cookie.\n");
         check(
             BackendState::Evacuating,
             some.clone(),
-            "; about 1,234 sessions of layer 7 move with their next requests.\n",
+            "; held by cookie, and moved with their next requests: about 1,234 sessions.\n",
         );
         check(BackendState::Down, some, ": it gets no connections.\n");
     }

@@ -91,6 +91,9 @@ fn cookie(cookie: &ExplainedCookie) -> String {
     }
 }
 
+/// What, and what of it.
+type Lines = Vec<(&'static str, String)>;
+
 fn opened(name: &str, cookie: &ExplainedCookie, session: &ExplainedSession) -> String {
     let before = if cookie.rewritten { ", before a backend's own value" } else { "" };
     let key = cookie.key.unwrap_or_default();
@@ -109,7 +112,7 @@ fn opened(name: &str, cookie: &ExplainedCookie, session: &ExplainedSession) -> S
         lines.push(("verdict", none));
     }
     // Most often all rules make the same of it.
-    let mut said: Vec<(Vec<(&str, String)>, Vec<String>)> = Vec::new();
+    let mut said: Vec<(Lines, Vec<String>)> = Vec::new();
     for rule in &session.rules {
         let place = format!("{}{}", rule.host.as_deref().unwrap_or("any host, path "), rule.path);
         match said.iter_mut().find(|(lines, _)| *lines == verdict(rule)) {
@@ -147,7 +150,7 @@ fn backend(backend: Option<&ExplainedBackend>, pool: &str) -> String {
     format!("{name}, {}, {life}", state(*now))
 }
 
-fn verdict(rule: &ExplainedRule) -> Vec<(&'static str, String)> {
+fn verdict(rule: &ExplainedRule) -> Lines {
     let means = match rule.verdict.as_str() {
         "hit" if rule.renews => "it stays on its backend; the answer brings the cookie anew",
         "hit" => "it stays on its backend",

@@ -1,9 +1,6 @@
 //! Layer 7's part of the status. Pure.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
     agent::sidecar::Standing,
@@ -93,7 +90,7 @@ fn listener(config: &Config, listener: &HttpListener, totals: &Totals) -> wire::
         rules: listener.rules.iter().map(|rule| self::rule(config, rule)).collect(),
         connections: counts.connections,
         requests: counts.requests,
-        answers: BTreeMap::from_iter(classes.into_iter().zip(counts.statuses)),
+        answers: classes.into_iter().zip(counts.statuses).collect(),
         verdicts: counts.verdicts,
         refused: counts.refused,
         retries: counts.retries,
