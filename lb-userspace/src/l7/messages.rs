@@ -93,6 +93,7 @@ pub struct BackendCounts {
     /// Sessions that began there.
     pub placed: u64,
     /// Sessions that are not over.
+    #[serde(default)]
     pub seen: Seen,
     /// When the last of these ends if its client stays away: Unix time, seconds; 0: no session.
     pub last_ends: u64,

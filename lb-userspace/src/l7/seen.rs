@@ -4,8 +4,8 @@
 //! that is seen again is in a later sketch as well, which does not matter: together they are counted
 //! once. So workers and sidecars can be put together too.
 //!
-//! A sketch is a `HyperLogLog` ("HyperLogLog: the analysis of a near-optimal cardinality estimation
-//! algorithm", Flajolet, Fusy, Gandouet and Meunier 2007) of 256 registers: its standard error is
+//! A sketch is a `HyperLogLog` (Flajolet, Fusy, Gandouet and Meunier 2007, "the analysis of a
+//! near-optimal cardinality estimation algorithm") of 256 registers: its standard error is
 //! 1.04 / sqrt(256), 6.5 %. Hashes have 64 bits, so large numbers need no correction.
 
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ impl Seen {
     pub fn estimate(&self, now_ms: u64) -> u64 {
         let mut one = self.clone();
         one.collapse(now_ms);
-        one.sketches.values().next().map_or(0, |registers| estimate(registers))
+        one.sketches.values().next().map_or(0, estimate)
     }
 }
 

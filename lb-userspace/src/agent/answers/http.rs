@@ -169,7 +169,7 @@ rule = [{ host = "a.example", pool = "web", persistence = { mode = "cookie-rewri
         };
         let standing = Standing {
             pid: Some(77),
-            since: Some(now - Duration::from_secs(60)),
+            since: Some(now - Duration::from_mins(1)),
             totals,
             ..Standing::default()
         };

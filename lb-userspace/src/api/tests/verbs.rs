@@ -95,6 +95,26 @@ CLIENT    LISTENER  BACKEND         AGE   IDLE    LEFT
         "",
     )
     .await;
+    check("reload", 0, "holdfast.toml was read again; nothing is different.\n", "").await;
+    check(
+        "reload",
+        2,
+        "",
+        "error: the configuration is refused; nothing has changed\n  \
+          holdfast.toml:3: a\n    | ^\n  b\n",
+    )
+    .await;
+    check("reload", 1, "", "error: write VIPS: no space\n").await;
+}
+
+#[tokio::test]
+async fn verbs_of_layer_7() {
+    let agent = Agent::start();
+    let check = async |line: &str, want_code: u8, want_out: &str, want_err: &str| {
+        let (got_code, out, err) = agent.run(line).await;
+        assert_eq!((out.as_str(), err.as_str()), (want_out, want_err), "{line}");
+        assert_eq!(got_code, code(want_code), "{line}");
+    };
     check(
         "keys list",
         0,
@@ -120,16 +140,6 @@ in keys.json\n",
         "",
     )
     .await;
-    check("reload", 0, "holdfast.toml was read again; nothing is different.\n", "").await;
-    check(
-        "reload",
-        2,
-        "",
-        "error: the configuration is refused; nothing has changed\n  \
-          holdfast.toml:3: a\n    | ^\n  b\n",
-    )
-    .await;
-    check("reload", 1, "", "error: write VIPS: no space\n").await;
 }
 
 #[tokio::test]
