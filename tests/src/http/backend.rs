@@ -141,9 +141,7 @@ impl Conversation {
     /// The connection's.
     pub fn reply(&mut self, status: &str, fields: &str, body: &str) -> io::Result<bool> {
         let length = body.len();
-        self.say(&format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}\r\n{body}"
-        ))
+        self.say(&format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}\r\n{body}"))
     }
 
     /// Sends a text as it is.

@@ -63,9 +63,18 @@ const BAD: &[(u16, &str)] = &[
     (505, "GET /smuggled HTTP/3.0\r\nHost: a\r\n\r\n"),
     (501, "CONNECT smuggled:80 HTTP/1.1\r\nHost: smuggled:80\r\n\r\n"),
     // Where it ends.
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n"),
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: identity\r\n\r\n"),

@@ -50,8 +50,7 @@ fn check(site: &Site, request: &str, wanted: u16) {
 
 #[test]
 fn heads_and_bodies_have_bounds() {
-    let (site, backend) =
-        site("head_bytes = \"2KiB\"\nhead_fields = 20\nbody_bytes = 1000", "");
+    let (site, backend) = site("head_bytes = \"2KiB\"\nhead_fields = 20\nbody_bytes = 1000", "");
     let get = |fields: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     check(&site, &get(&format!("X: {}\r\n", "x".repeat(1500))), 200);
     check(&site, &get(&format!("X: {}\r\n", "x".repeat(2100))), 431);

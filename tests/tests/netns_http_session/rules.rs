@@ -38,9 +38,8 @@ fn site() -> Site {
     for index in 2..4 {
         let address = lab.backend(Family::V4, index);
         let name = index + 1;
-        configuration.text += &format!(
-            "[[pool.backend]]\nname = \"web-{name}\"\naddress = \"{address}:{PORT}\"\n"
-        );
+        configuration.text +=
+            &format!("[[pool.backend]]\nname = \"web-{name}\"\naddress = \"{address}:{PORT}\"\n");
     }
     let configuration = configuration.listener("shop", "http", shop::vip(&lab), RULES);
     shop::serve(lab, servers, &configuration)

@@ -84,9 +84,8 @@ fn a_backend_with_another_name_or_signer_is_not_spoken_to() {
         let other = Authority::new(&lab.folder().join("other"));
         tls("backend.example", &other.certificate, "1.1")
     };
-    let system = |_: &Lab, _: &Authority| {
-        "http = { tls = { name = \"backend.example\" } }".to_owned()
-    };
+    let system =
+        |_: &Lab, _: &Authority| "http = { tls = { name = \"backend.example\" } }".to_owned();
     let cases: [&dyn Fn(&Lab, &Authority) -> String; 3] = [&other_name, &other_signer, &system];
     for pool in cases {
         let site = site("ssl", "", pool);

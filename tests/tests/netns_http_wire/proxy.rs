@@ -21,10 +21,11 @@ fn far_away() -> SocketAddr {
 }
 
 fn serve(conversation: &mut Conversation) -> io::Result<bool> {
-    let all: Vec<String> = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"]
-        .iter()
-        .map(|name| conversation.field(name).unwrap_or("-").to_owned())
-        .collect();
+    let all: Vec<String> =
+        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"]
+            .iter()
+            .map(|name| conversation.field(name).unwrap_or("-").to_owned())
+            .collect();
     let text = all.join(" | ");
     conversation.reply("200 OK", "", &text)
 }
@@ -85,8 +86,7 @@ fn what_strangers_say_of_themselves_is_not_passed_on() {
 #[test]
 fn a_backend_that_wants_it_is_told_by_a_header() {
     for version in [1, 2] {
-        let (site, backend) =
-            site("", &format!("http = {{ send_proxy = {version} }}"), "");
+        let (site, backend) = site("", &format!("http = {{ send_proxy = {version} }}"), "");
         let clients = [0, 1].map(|index| {
             let mut raw = shop::raw(&site, index);
             assert_eq!(raw.ask("/", "").status, 200);

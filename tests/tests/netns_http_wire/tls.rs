@@ -201,8 +201,10 @@ fn plain_requests_are_sent_to_https() {
     let vip = site.lab.vip(Family::V4);
     for (request, wanted) in [
         ("GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\n\r\n", "https://shop.example/a?b=c"),
-        ("POST / HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 0\r\n\r\n",
-         "https://shop.example/"),
+        (
+            "POST / HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 0\r\n\r\n",
+            "https://shop.example/",
+        ),
         ("GET //evil.example HTTP/1.1\r\nHost: a\r\n\r\n", "https://a//evil.example"),
     ] {
         let mut raw = shop::raw(&site, 0);
