@@ -153,7 +153,8 @@ impl Supervisor {
     /// Works until who wants it is gone.
     pub(super) async fn run(mut self) {
         let mut count = interval(COUNT_EVERY);
-        let mut changed = true;
+        // Until something is wanted, if only nothing, the sidecar of an agent before goes on.
+        let mut changed = false;
         loop {
             if changed {
                 self.bring_about().await;
