@@ -11,6 +11,7 @@ pub mod control;
 pub mod cpus;
 pub mod decap;
 pub mod generator;
+pub mod http;
 pub mod load;
 pub mod mount;
 pub mod netns;

@@ -230,6 +230,10 @@ impl Sending<'_> {
                 Ok(answer) => return Ok((answer, index)),
                 Err(failed) => failed,
             };
+            // The client's fault, in the middle of its body.
+            if let Some(refusal) = client.gate.as_ref().and_then(|gate| gate.refusal()) {
+                return Err((status_of(refusal), refusal.name()));
+            }
             let why = failed.why.name();
             tally.fail(why);
             tracing::debug!("{}: {}", backend.name, failed.why);
