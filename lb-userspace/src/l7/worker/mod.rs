@@ -155,7 +155,7 @@ impl Worker {
                             }
                             stays
                         });
-                        self.serve(view);
+                        self.serve(&view);
                     }
                     Some(Task::Count(reply)) => drop(reply.send(self.totals())),
                     Some(Task::Finish(within)) => {
@@ -180,10 +180,10 @@ impl Worker {
         self.state.borrow().clone()
     }
 
-    fn serve(&self, view: Arc<View>) {
+    fn serve(&self, view: &Arc<View>) {
         let before = self.state();
         self.log.format(view.settings.access_log.as_ref().map(|log| log.format));
-        let next = State::new(&view, before.as_deref(), self.number, self.workers, &self.timers);
+        let next = State::new(view, before.as_deref(), self.number, self.workers, &self.timers);
         *self.state.borrow_mut() = Some(Rc::new(next));
     }
 
