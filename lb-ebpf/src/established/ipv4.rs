@@ -42,7 +42,7 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
     if vip.is_sidecars() {
-        return for_sidecar(ctx, vip, state);
+        return Some(for_sidecar(ctx, vip, state));
     }
     let way = way::of(vip, sums, &flow, state)?;
     if !way.fits(ctx, false, total_len) {

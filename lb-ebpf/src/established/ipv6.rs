@@ -38,7 +38,7 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
     if vip.is_sidecars() {
-        return for_sidecar(ctx, vip, state);
+        return Some(for_sidecar(ctx, vip, state));
     }
     let way = way::of(vip, sums, &flow, state)?;
     let length = Ipv6Hdr::LEN as u32 + payload_len;

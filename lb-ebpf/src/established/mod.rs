@@ -142,15 +142,16 @@ fn for_nobody(flow: &FlowKey, destination: Destination, state: u8) -> Option<u32
     Some(xdp_action::XDP_PASS)
 }
 
-/// A packet for the sidecar goes up, unless it is something for the stages: one that may open a
-/// connection is.
-#[inline(always)]
-fn for_sidecar(ctx: &XdpContext, vip: &Vip, state: u8) -> Option<u32> {
+/// A packet for the sidecar goes up, unless it is something for the stages (0): one that may open a
+/// connection is. A function of its own, and cold: what layer 4 needs lies together.
+#[cold]
+#[inline(never)]
+fn for_sidecar(ctx: &XdpContext, vip: &Vip, state: u8) -> u32 {
     if state == NO_STATE {
-        return None;
+        return 0;
     }
     count::to_sidecar(vip.listener, len(ctx) as u64);
-    Some(xdp_action::XDP_PASS)
+    xdp_action::XDP_PASS
 }
 
 /// Counts the packet, puts it into its tunnel if there is one, and writes its link-layer header: the
