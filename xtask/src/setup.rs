@@ -25,8 +25,10 @@ pub(crate) enum Need {
     HostLints,
     /// Programs that the tests on real traffic, and the demo, run.
     Traffic,
-    /// What the benchmark is compared with. No verb but `bench` needs it.
+    /// What layer 4 is compared with. No verb but `bench` needs it.
     Bench,
+    /// What layer 7 is compared with, and what makes its load. No verb but `bench` needs it.
+    Proxies,
     /// What starts other kernels. No verb but `guest` needs it.
     Guest,
 }
@@ -43,6 +45,17 @@ const LINKER_VERSION: &str = "0.13.0";
 const TRAFFIC: [(&str, &str); 4] =
     [("nginx", "nginx-light"), ("curl", "curl"), ("ip", "iproute2"), ("ethtool", "ethtool")];
 const BENCH: [(&str, &str); 3] = [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables")];
+const PROXIES: [(&str, &str); 9] = [
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+    ("h2load", "nghttp2-client"),
+    ("ab", "apache2-utils"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+];
 const GUEST: [(&str, &str); 3] =
     [(EMULATOR, "qemu-system-x86"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
@@ -110,6 +123,9 @@ impl Missing {
         }
         if needed(Need::Bench) {
             missing.look_for_programs(&BENCH);
+        }
+        if needed(Need::Proxies) {
+            missing.look_for_programs(&PROXIES);
         }
         if needed(Need::Guest) {
             missing.look_for_programs(&GUEST);

@@ -38,6 +38,7 @@ impl Flights {
     }
 
     /// Notes a choice; the one to follow, which another worker may have made a moment before.
+    #[must_use]
     pub fn note(&self, client: u64, backend: usize, now_ms: u64, window_ms: u64) -> usize {
         let Ok(short) = u16::try_from(backend) else { return backend };
         let place = &self.0[place(client)];

@@ -29,7 +29,7 @@ pub fn sidecars(balancer: &Namespace) -> Vec<u32> {
 
 fn is_sidecar(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|word| word == b"sidecar")
+    line.split(|byte| *byte == 0).any(|word| word == b"serve-http")
 }
 
 /// The only one.

@@ -86,12 +86,10 @@ where
         Ended::Late(Phase::Head) => Some(Refusal::HeadTimeout),
         Ended::Late(_) | Ended::Cut => None,
     };
-    match refusal {
-        Some(refusal) => refuse(&client, stream, refusal).await,
-        None => {
-            let shut = stream.shutdown();
-            let _late = tokio::time::timeout(LINGER, shut).await;
-        }
+    if let Some(refusal) = refusal {
+        refuse(&client, stream, refusal).await;
+    } else {
+        let _late = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 }
 
