@@ -29,6 +29,9 @@ pub struct Backend {
 /// By connection, in the order in which they came.
 type Seen = Arc<Mutex<BTreeMap<usize, Vec<u8>>>>;
 
+/// A request's body and its trailers.
+pub type Body = (Vec<u8>, Vec<(String, String)>);
+
 /// A connection of it, in the middle of a request.
 #[derive(Debug)]
 pub struct Conversation {
@@ -158,7 +161,7 @@ impl Conversation {
     /// # Errors
     ///
     /// The connection's.
-    pub fn body(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub fn body(&mut self) -> io::Result<Body> {
         let is_chunked = self.field("transfer-encoding").is_some();
         let length = self.field("content-length").and_then(|length| length.parse().ok());
         let length: usize = length.unwrap_or(0);

@@ -66,6 +66,7 @@ pub fn status(pid: u32, name: &str) -> String {
 ///
 /// When none does.
 #[track_caller]
+#[expect(clippy::must_use_candidate, reason = "killing is what it is for")]
 pub fn kill_sidecar(balancer: &Namespace, holdfast: &Holdfast) -> u32 {
     let before = sidecar(balancer);
     let served = times_served(holdfast);

@@ -169,20 +169,15 @@ fn pipelined_requests_are_answered_in_order() {
     let mut raw = shop::raw(&site, 0);
     let mut text = String::new();
     for number in 0..20 {
-        match number % 3 {
-            0 => text += &format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
-            1 => {
-                text += &format!(
-                    "POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /"
-                );
-            }
-            _ => {
-                text += &format!(
-                    "POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-                     2\r\nGE\r\n3\r\nT /\r\n0\r\n\r\n"
-                );
-            }
-        }
+        let request = match number % 3 {
+            0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            1 => format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /"),
+            _ => format!(
+                "POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\nGE\r\n3\r\nT /\r\n0\r\n\r\n"
+            ),
+        };
+        text += &request;
     }
     raw.send(text);
     for number in 0..20 {

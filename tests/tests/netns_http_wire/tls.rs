@@ -1,6 +1,7 @@
 //! TLS with clients: names, new certificates, sessions taken up again, and redirects to it.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::SocketAddr,
@@ -41,11 +42,13 @@ fn site() -> Secure {
         at(443),
         &format!("{tls}\n{INSERT}"),
     );
-    configuration.text += &format!(
+    write!(
+        configuration.text,
         "[[listener]]\nname = \"plain\"\nprotocol = \"http\"\naddress = \"{}\"\n\
          https_redirect = true\n",
         at(80)
-    );
+    )
+    .expect("memory");
     let servers = shop::servers(&lab);
     Secure { site: shop::serve(lab, servers, &configuration), authority, shop: one, other: two }
 }
