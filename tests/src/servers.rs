@@ -37,8 +37,7 @@ impl Nginx {
     /// When it does not come up.
     #[must_use]
     pub fn start(lab: &Lab, index: usize, name: &str, ports: &[u16]) -> Self {
-        let prefix = lab.folder().join(name);
-        fs::create_dir_all(&prefix).unwrap_or_else(|e| panic!("{}: {e}", prefix.display()));
+        let prefix = prefix(lab, name);
         let mut listen = String::new();
         for port in ports {
             write!(listen, "listen {port} backlog=1024; listen [::]:{port} backlog=1024;")
@@ -48,16 +47,8 @@ impl Nginx {
         let large = prefix.join("large");
         fs::write(&large, vec![b'x'; LARGE]).expect("a large file");
         let large = large.display();
-        let configuration = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log error.log;
-events {{ worker_connections 2048; }}
-http {{
-    access_log off;
-    default_type text/plain;
-    keepalive_requests 10000000;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{
+        let servers = format!(
+            "server {{
         {listen}
         location / {{ return 200 \"{name} $request_uri\\n\"; }}
         location = /large {{ alias {large}; }}
@@ -67,6 +58,30 @@ http {{
             proxy_pass http://127.0.0.1:{port}/;
         }}
     }}
+"
+        );
+        Self::serving(lab, index, name, port, &servers)
+    }
+
+    /// Starts one on backend `index` of a lab, with servers as nginx has them written; one of them
+    /// listens on `port` of the loopback.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[must_use]
+    pub fn serving(lab: &Lab, index: usize, name: &str, port: u16, servers: &str) -> Self {
+        let prefix = prefix(lab, name);
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log error.log;
+events {{ worker_connections 2048; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    keepalive_requests 10000000;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    {servers}
 }}
 "
         );
@@ -112,6 +127,13 @@ http {{
     pub fn keep(mut self) {
         self.child = None;
     }
+}
+
+/// Its folder.
+fn prefix(lab: &Lab, name: &str) -> PathBuf {
+    let prefix = lab.folder().join(name);
+    fs::create_dir_all(&prefix).unwrap_or_else(|e| panic!("{}: {e}", prefix.display()));
+    prefix
 }
 
 impl Drop for Nginx {
