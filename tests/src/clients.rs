@@ -167,15 +167,7 @@ impl Connection {
     ///
     /// The connection's.
     pub fn here(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
-        let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        let stream = TcpStream::from(stream);
-        // Connecting goes by the second of them.
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
-        connect(stream.as_raw_fd(), &SockaddrStorage::from(to))?;
+        let stream = connect_from(from, to, PATIENCE)?;
         Ok(Self { stream, number: 0 })
     }
 
@@ -210,6 +202,25 @@ impl Connection {
     pub const fn asked(&self) -> u64 {
         self.number
     }
+}
+
+/// Connects from a client's address, in the calling thread's namespace. The connection waits no
+/// longer than `patience` for anything.
+///
+/// # Errors
+///
+/// The connection's.
+pub fn connect_from(from: IpAddr, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = TcpStream::from(stream);
+    // Connecting goes by the second of them.
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(stream)
 }
 
 /// A UDP socket on a client's address and a port that the kernel chooses, connected to a listener.

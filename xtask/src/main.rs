@@ -41,7 +41,7 @@ enum Verb {
     Build,
     /// Check the formatting, and run clippy over the host's crates and the XDP program
     Lint,
-    /// Measure the data path
+    /// Measure what packets and requests cost
     #[command(subcommand)]
     Bench(Bench),
     /// Show Holdfast's main job on real traffic, in network namespaces
@@ -80,7 +80,9 @@ enum Verb {
 #[derive(Subcommand)]
 enum Bench {
     /// Layer 4, packet by packet, against what each step of it would cost elsewhere (root)
-    L4(bench::Options),
+    L4(bench::L4),
+    /// Layer 7, beside other proxies, each alone on one core (root; two CPUs)
+    L7(bench::L7),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +112,7 @@ fn run(verb: &Verb) -> anyhow::Result<()> {
             Ok(())
         }
         Verb::Bench(Bench::L4(options)) => bench::l4(&workspace, options),
+        Verb::Bench(Bench::L7(options)) => bench::l7(&workspace, options),
         Verb::Demo { keep, down } => demo::run(&workspace, *keep, *down),
         Verb::Guest { kernel, layer, only, command } => {
             guest::run(&workspace, kernel, *layer, only.as_deref(), command)

@@ -15,7 +15,9 @@ use crate::workspace::run;
 /// administrator's and stays.
 const INSTALL: &str = r#"
 set -e
-nginx_was_there=$(command -v nginx || :)
+present() { command -v "$1" > /dev/null; }
+new=
+for service in nginx haproxy; do present "$service" || new="$new $service"; done
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
@@ -25,10 +27,12 @@ if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
 fi
 # dpkg has no quiet mode; what goes wrong is on standard error.
 apt-get -qq install --yes --no-install-recommends "$@" > /dev/null
-if [ -z "$nginx_was_there" ] && command -v nginx > /dev/null; then
-    update-rc.d nginx disable
-    service nginx stop > /dev/null 2>&1 || :
-fi
+for service in $new; do
+    if present "$service"; then
+        update-rc.d "$service" disable
+        service "$service" stop > /dev/null 2>&1 || :
+    fi
+done
 "#;
 
 /// Whether packages can be installed here, by this user.

@@ -27,8 +27,10 @@ pub(crate) enum Need {
     Traffic,
     /// A browser, which tests of layer 7 drive.
     Browser,
-    /// What the benchmark is compared with. No verb but `bench` needs it.
+    /// What layer 4 is compared with. No verb but `bench` needs it.
     Bench,
+    /// What layer 7 is compared with, and what makes its load. No verb but `bench` needs it.
+    Proxies,
     /// What starts other kernels. No verb but `guest` needs it.
     Guest,
 }
@@ -52,6 +54,17 @@ const TRAFFIC: [(&str, &str); 5] = [
 ];
 const BROWSER: [(&str, &str); 2] = [("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 const BENCH: [(&str, &str); 3] = [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables")];
+const PROXIES: [(&str, &str); 9] = [
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+    ("h2load", "nghttp2-client"),
+    ("ab", "apache2-utils"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+];
 const GUEST: [(&str, &str); 3] =
     [(EMULATOR, "qemu-system-x86"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
@@ -122,6 +135,9 @@ impl Missing {
         }
         if needed(Need::Bench) {
             missing.look_for_programs(&BENCH);
+        }
+        if needed(Need::Proxies) {
+            missing.look_for_programs(&PROXIES);
         }
         if needed(Need::Guest) {
             missing.look_for_programs(&GUEST);

@@ -150,7 +150,7 @@ impl Prefix {
     }
 
     /// Its address without the bits that the prefix does not have.
-    fn first(self) -> IpAddr {
+    pub(crate) fn first(self) -> IpAddr {
         match self.address {
             IpAddr::V4(v4) => {
                 let host = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);

@@ -11,6 +11,9 @@ const PLACES: usize = 1 << 16;
 /// Entries: tag (upper 24 bits), time (24 bits, in [`TICK_MS`]), backend (lower 16 bits).
 const TICK_MS: u64 = 64;
 const TICKS: u64 = 1 << 24;
+/// Workers have clocks of their own, which jump some ten times a second: a choice may have been made
+/// a little later than now.
+const AHEAD: u64 = 16;
 
 /// The table.
 #[derive(Debug)]
@@ -29,11 +32,13 @@ impl Flights {
     pub fn find(&self, client: u64, now_ms: u64, window_ms: u64) -> Option<usize> {
         let entry = self.0[place(client)].load(Relaxed);
         let age = ticks(now_ms).wrapping_sub(entry >> 16) % TICKS;
+        let age = if age >= TICKS - AHEAD { 0 } else { age };
         let holds = entry != 0 && entry >> 40 == tag(client) && age * TICK_MS < window_ms;
         holds.then(|| usize::from((entry & 0xffff) as u16))
     }
 
     /// Notes a choice; the one to follow, which another worker may have made a moment before.
+    #[must_use]
     pub fn note(&self, client: u64, backend: usize, now_ms: u64, window_ms: u64) -> usize {
         let Ok(short) = u16::try_from(backend) else { return backend };
         let place = &self.0[place(client)];
@@ -85,6 +90,9 @@ mod tests {
         assert_eq!(flights.note(one, 7, now, 2000), 7);
         assert_eq!(flights.note(one, 8, now + 100, 2000), 7);
         assert_eq!(flights.find(one, now + 1900, 2000), Some(7));
+        // By a clock that is behind.
+        assert_eq!(flights.note(one, 8, now - 500, 2000), 7);
+        assert_eq!(flights.find(one, now - 2000, 2000), None);
         assert_eq!(flights.find(one, now + 2048, 2000), None);
         assert_eq!(flights.note(one, 8, now + 2048, 2000), 8);
         assert_eq!(flights.find(one, now + 2048, 0), None);

@@ -48,9 +48,9 @@ pub fn write_gathered<S: AsyncWrite + Unpin>(
 ) -> Poll<io::Result<usize>> {
     let mut some = parts.iter().filter(|part| !part.is_empty());
     let (first, second) = (some.next(), some.next());
-    let (Some(first), Some(_)) = (first, second) else {
+    if second.is_none() {
         return Pin::new(stream).poll_write(context, first.map_or(&[], |first| first));
-    };
+    }
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if length > GATHERED {
         return Pin::new(stream).poll_write_vectored(context, parts);
@@ -121,20 +121,16 @@ impl Seen {
             return None;
         }
         let found = interim(&bytes);
-        match found {
-            Some((length, status, fields)) => {
-                bytes.drain(..length);
-                Some((status, fields))
-            }
-            None => {
-                // Hyper knows what to make of it.
-                if !begins_interim(&bytes) {
-                    bytes.clear();
-                    self.waiting.set(false);
-                }
-                None
-            }
+        if let Some((length, status, fields)) = found {
+            drop(bytes.drain(..length));
+            return Some((status, fields));
         }
+        // Hyper knows what to make of it.
+        if !begins_interim(&bytes) {
+            bytes.clear();
+            self.waiting.set(false);
+        }
+        None
     }
 
     fn came(&self, bytes: &[u8]) {

@@ -75,7 +75,7 @@ pub fn by_hash(candidates: impl Iterator<Item = Candidate>, client: u64) -> Opti
     candidates.map(|one| (score(&one), one.index)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1)
 }
 
-/// Spreads a word's bits over all of it (SplitMix64's end, Steele, Lea and Flood 2014).
+/// Spreads a word's bits over all of it (the end of `SplitMix64`, Steele, Lea and Flood 2014).
 #[must_use]
 pub fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -123,7 +123,7 @@ mod tests {
         let mut at = draws.iter().cycle();
         assert_eq!(least_requests(&all, || *at.next().expect("endless")), Some(0));
         assert_eq!(least_requests(&[], || 0), None);
-        let mut drawn = [0_u32; 2];
+        let mut counts = [0_u32; 2];
         let all = candidates(&[3, 1]);
         let mut random = 1_u64;
         for _ in 0..4000 {
@@ -131,10 +131,10 @@ mod tests {
                 random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 mix(random)
             };
-            drawn[least_requests(&all, draw).expect("one")] += 1;
+            counts[least_requests(&all, draw).expect("one")] += 1;
         }
         // With nothing under way the heavier of two is the less loaded: 1 - (1/4)^2.
-        assert!((3600..3900).contains(&drawn[0]), "{drawn:?}");
+        assert!((3600..3900).contains(&counts[0]), "{counts:?}");
     }
 
     #[test]

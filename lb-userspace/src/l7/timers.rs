@@ -110,6 +110,7 @@ impl Timer {
     }
 
     /// Has it come? Else the task is woken when it does.
+    #[must_use]
     pub fn poll_due(&self, context: &Context<'_>) -> bool {
         let mut entries = self.timers.entries.borrow_mut();
         let Some(entry) = entries.get_mut(self.index) else { return false };

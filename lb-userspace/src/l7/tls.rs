@@ -176,7 +176,7 @@ pub fn outgoing(
         None => None,
         Some(name) => {
             let parsed = ServerName::try_from(name.clone());
-            Some(parsed.map_err(|_| TlsError::Name(name.clone()))?)
+            Some(parsed.map_err(|_invalid| TlsError::Name(name.clone()))?)
         }
     };
     Ok(Outgoing { config: Arc::new(config), name })

@@ -17,7 +17,7 @@ use std::{
 use lb_common::nat::{FIRST_PORT, LAST_PORT};
 
 use crate::{
-    agent::instance::State,
+    agent::{instance::State, sidecar::certificates},
     config::{
         Config, Forward,
         Step::{self, Item, Key},
@@ -138,6 +138,18 @@ pub enum Problem {
         /// Names as in capabilities(7).
         missing: Vec<&'static str>,
     },
+    /// A certificate or key of layer 7 cannot be used.
+    #[error("{error}")]
+    Certificate {
+        /// Its file, and what is wrong.
+        error: String,
+    },
+    /// Nobody has the name that the sidecar is to run by.
+    #[error("sidecar.user: this machine has no user {user:?} but root")]
+    NoUser {
+        /// As configured.
+        user: String,
+    },
     /// The kernel cannot do something that is needed.
     #[error("the kernel ({release}) has no {feature}; Linux {since} and later do")]
     Kernel {
@@ -198,7 +210,11 @@ impl Problem {
             Self::LocalPorts { pool: place, .. } => {
                 Some([pool(*place), vec![Key("forward")]].concat())
             }
-            Self::Permission { .. } | Self::Kernel { .. } | Self::Unknown { .. } => None,
+            Self::NoUser { .. } => Some(vec![Key("sidecar"), Key("user")]),
+            Self::Permission { .. }
+            | Self::Certificate { .. }
+            | Self::Kernel { .. }
+            | Self::Unknown { .. } => None,
         }
     }
 }
@@ -288,7 +304,24 @@ pub fn look(config: &Config) -> Findings {
         |&pool: &usize| config.pools[pool].forward == Forward::Nat && config.sends_packets_to(pool);
     let nat = (0..config.pools.len()).find(translates);
     found.problems.extend(nat.and_then(ports::check));
+    if privileged {
+        found.problems.extend(layer_7(config));
+    }
     found
+}
+
+/// What keeps the sidecar from serving.
+fn layer_7(config: &Config) -> Vec<Problem> {
+    let wrong = certificates::check(config).into_iter();
+    let mut problems: Vec<Problem> =
+        wrong.map(|error| Problem::Certificate { error: error.to_string() }).collect();
+    let user = &config.sidecar.user;
+    let found = nix::unistd::User::from_name(user);
+    let fits = matches!(found, Ok(Some(found)) if !found.uid.is_root());
+    if !config.http_listeners.is_empty() && !fits {
+        problems.push(Problem::NoUser { user: user.clone() });
+    }
+    problems
 }
 
 /// Can the instance that is there be taken over?

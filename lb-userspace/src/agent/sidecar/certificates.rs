@@ -46,6 +46,17 @@ pub enum CertificateError {
     NoSystem,
 }
 
+/// What is wrong with what `config` names.
+#[must_use]
+pub fn check(config: &Config) -> Vec<CertificateError> {
+    let mut errors: Vec<CertificateError> =
+        all(config).filter_map(|certificate| pair(certificate).err()).collect();
+    errors.extend(backends_tls(config).filter_map(|settings| {
+        authorities_path(settings).and_then(|path| authorities(&path, settings)).err()
+    }));
+    errors
+}
+
 /// What was read, by files.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {

@@ -2,7 +2,7 @@
 //!
 //! Owns keys and certificates. What a backend is there for is the controller's to say.
 
-mod certificates;
+pub mod certificates;
 mod child;
 mod handover;
 pub mod keys;

@@ -24,6 +24,42 @@ pub struct Peer<'a> {
     pub trusted: bool,
 }
 
+/// What is said of one peer and host when nobody else's word is kept: the same for all such requests
+/// of a connection.
+#[derive(Debug, Clone)]
+pub struct Said {
+    host: Option<String>,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Said {
+    /// Of that peer; nothing of one that is trusted, who may say other things with each request.
+    #[must_use]
+    pub fn of(peer: &Peer<'_>) -> Option<Self> {
+        if peer.trusted {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        set(&mut headers, peer);
+        let fields = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(Self { host: peer.host.map(str::to_owned), fields })
+    }
+
+    /// Is it of that host?
+    #[must_use]
+    pub fn is_of(&self, host: Option<&str>) -> bool {
+        self.host.as_deref() == host
+    }
+
+    /// Sets them.
+    pub fn set(&self, headers: &mut HeaderMap) {
+        take_claims(headers);
+        for (name, value) in &self.fields {
+            let _old = headers.insert(name, value.clone());
+        }
+    }
+}
+
 /// Sets them: anew, or behind what a trusted peer says.
 pub fn set(headers: &mut HeaderMap, peer: &Peer<'_>) {
     if !peer.trusted {
@@ -68,6 +104,7 @@ const fn scheme(peer: &Peer<'_>) -> &'static str {
 fn take_claims(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> =
         headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    // Usually none: an empty list takes no memory.
     for name in claims {
         let _claim = headers.remove(name);
     }

@@ -200,6 +200,10 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
             return Poll::Ready(Ok(()));
         }
         gate.settle();
+        // A connection that closes ends here, whatever the client still sends.
+        if gate.walk.is_over() && gate.state.closes() && gate.state.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(refusal) = gate.state.ended_by()
             && (gate.walk.in_head() || gate.walk.in_body())
             && !gate.state.tunnels()
@@ -220,8 +224,7 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
                 return Poll::Pending;
             }
             if matches!(stop, Stop::More | Stop::Hold | Stop::Full) {
-                // A connection that closes ends here, whatever the client still sends.
-                if gate.ended || (gate.state.closes() && gate.state.is_flushed()) {
+                if gate.ended {
                     return Poll::Ready(Ok(()));
                 }
                 stop = match ready!(gate.poll_client(cx, &mut cursor)) {

@@ -68,9 +68,7 @@ impl Connection {
 
     /// Can it take a request? Wakes nobody later.
     pub(super) fn is_good(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop())).is_ok()
-            && self.driving
-            && self.sender.is_ready()
+        self.drive(&mut nobody()).is_ok() && self.driving && self.sender.is_ready()
     }
 
     fn drive(&mut self, context: &mut Context<'_>) -> Result<(), hyper::Error> {
@@ -82,6 +80,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// A task that does not want to be woken: it looks again by itself.
+fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// Sends a request and waits for its answer's head.
@@ -122,7 +125,8 @@ pub(super) async fn exchange(
                 break;
             }
         }
-        sent.as_mut().poll(context).map_err(Some)
+        // It ends by what the driver does, right above: nobody else has to be woken for it.
+        sent.as_mut().poll(&mut nobody()).map_err(Some)
     });
     match outcome.await {
         Ok(response) => Ok(answer(connection, response, permit, progress)),
@@ -151,12 +155,14 @@ fn answer(
     connection.used = true;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // It has nothing more to do than to be taken apart.
-        let _done = connection.drive(&mut Context::from_waker(Waker::noop()));
+        let _done = connection.drive(&mut nobody());
         let parts = connection.driver.into_parts();
         let head = response.map(|_nothing| ());
         return Answer::Switched(head, parts.io.into_inner(), parts.read_buf, permit);
     }
     let (head, incoming) = response.into_parts();
+    // The body has not been asked for, and whoever does asks the driver next.
+    let _broken = connection.drive(&mut nobody());
     let progress = Rc::clone(progress);
     let mut body = AnswerBody { incoming, under_way: Some((connection, permit)), progress };
     if body.incoming.is_end_stream() {
@@ -196,11 +202,15 @@ impl Body for AnswerBody {
         if self.progress.poll_due(context) {
             return Poll::Ready(Some(Err(BodyError::Late)));
         }
-        if let Some((connection, _)) = &mut self.under_way {
-            // Its error is the body's, below.
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(&mut nobody());
+        if frame.is_pending()
+            && let Some((connection, _)) = &mut self.under_way
+        {
+            // Its error is the body's. What it reads for the body is there when it returns.
             let _broken = connection.drive(context);
+            frame = Pin::new(&mut self.incoming).poll_frame(&mut nobody());
         }
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let frame = ready!(frame);
         self.progress.downloads();
         if frame.is_none() || self.incoming.is_end_stream() {
             self.finish();

@@ -44,6 +44,7 @@ pub struct Upstream {
     /// Requests that may wait.
     queue: usize,
     active: Cell<u32>,
+    #[expect(clippy::vec_box, reason = "a connection is large, and moves with each request")]
     idle: RefCell<Vec<Box<http1::Connection>>>,
     multiplexed: RefCell<Vec<http2::Connection>>,
     opening: tokio::sync::Mutex<()>,
@@ -270,10 +271,10 @@ impl Upstream {
             let fits = |one: &&http2::Connection| one.address() == wanted.address;
             all.iter().filter(fits).find_map(|one| one.stream(STREAMS))
         };
-        if wanted.proxy.is_none() {
-            if let Some(stream) = found() {
-                return Ok(stream);
-            }
+        if wanted.proxy.is_none()
+            && let Some(stream) = found()
+        {
+            return Ok(stream);
         }
         let _one_at_a_time = self.opening.lock().await;
         if wanted.proxy.is_none()

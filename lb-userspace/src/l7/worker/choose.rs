@@ -9,7 +9,10 @@ use siphasher::sip::SipHasher13;
 
 use super::{Worker, state::State};
 use crate::{
-    config::http::{HttpMode, HttpScheduler},
+    config::{
+        Prefix,
+        http::{HttpMode, HttpScheduler},
+    },
     l7::{
         pick::{self, Candidate, mix},
         session::{Outcome, Verdict},
@@ -36,7 +39,15 @@ impl<'a> Choice<'a> {
     ) -> Self {
         let [low, high] = state.view.seed;
         let mut hasher = SipHasher13::new_with_keys(low, high);
-        client.to_canonical().hash(&mut hasher);
+        let client = client.to_canonical();
+        match rule.persistence.as_ref().map(|it| &it.mode) {
+            // Clients of one network stay together.
+            Some(HttpMode::SourceIp(by)) => {
+                let length = if client.is_ipv4() { by.prefix_v4 } else { by.prefix_v6 };
+                Prefix { address: client, length }.first().hash(&mut hasher);
+            }
+            Some(HttpMode::Insert(_) | HttpMode::Rewrite { .. }) | None => client.hash(&mut hasher),
+        }
         Self { worker, state, rule, client: hasher.finish() }
     }
 
@@ -54,6 +65,7 @@ impl<'a> Choice<'a> {
             return pick::by_hash(self.candidates(without), mix(session.session));
         }
         if let Some(HttpMode::SourceIp(_)) = self.rule.persistence.as_ref().map(|it| &it.mode) {
+            // Whoever is in service has his clients, whatever they bring.
             return pick::by_hash(self.candidates(without), self.client);
         }
         let window_ms = match outcome {

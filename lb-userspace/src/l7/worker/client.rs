@@ -3,9 +3,11 @@
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::{Worker, connection::Opened, state::State};
 use crate::l7::{
+    fields::forwarded,
     gate::{GateState, Limits},
     upstream::{Permit, connect::Socket},
 };
@@ -19,6 +21,8 @@ pub(super) struct Client {
     pub(super) gate: Option<Rc<GateState>>,
     /// What it is to become after its last answer.
     pub(super) switched: RefCell<Option<Switched>>,
+    /// What its last request said of whom it comes from.
+    said: RefCell<Option<forwarded::Said>>,
     /// The state that was in force last, and the listener's index in it.
     place: RefCell<Option<(Rc<State>, usize)>>,
 }
@@ -43,6 +47,7 @@ impl Client {
             trusted,
             gate,
             switched: RefCell::new(None),
+            said: RefCell::new(None),
             place: RefCell::new(None),
         })
     }
@@ -50,6 +55,25 @@ impl Client {
     /// The worker that serves it.
     pub(super) fn worker(&self) -> &Worker {
         &self.opened.worker
+    }
+
+    /// Says in a request's fields whom it comes from.
+    pub(super) fn forwarded(&self, fields: &mut HeaderMap, host: Option<&str>) {
+        let mut said = self.said.borrow_mut();
+        if let Some(said) = said.as_ref().filter(|said| said.is_of(host)) {
+            return said.set(fields);
+        }
+        let peer = forwarded::Peer {
+            address: self.opened.client.ip(),
+            https: self.opened.secure,
+            host,
+            trusted: self.trusted,
+        };
+        *said = forwarded::Said::of(&peer);
+        match &*said {
+            Some(said) => said.set(fields),
+            None => forwarded::set(fields, &peer),
+        }
     }
 
     /// What its requests may take.

@@ -56,14 +56,15 @@ where
         if worker.cut.get() {
             return Poll::Ready(Ended::Cut);
         }
-        if worker.finishing.get() && !last {
+        // A client that has just connected, or is in the middle of a head, would lose its request.
+        if worker.finishing.get() && !last && may_close(&gate_state) {
             last = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
         if connection.poll_without_shutdown(context).is_ready() {
             return Poll::Ready(Ended::Served);
         }
-        timer.set_at(due_ms(&gate_state, &limits));
+        timer.set_at(due_ms(&gate_state, &limits, worker.finishing.get()));
         if timer.poll_due(context) {
             return Poll::Ready(Ended::Late(gate_state.phase()));
         }
@@ -85,22 +86,27 @@ where
         Ended::Late(Phase::Head) => Some(Refusal::HeadTimeout),
         Ended::Late(_) | Ended::Cut => None,
     };
-    match refusal {
-        Some(refusal) => refuse(&client, stream, refusal).await,
-        None => {
-            let shut = stream.shutdown();
-            let _late = tokio::time::timeout(LINGER, shut).await;
-        }
+    if let Some(refusal) = refusal {
+        refuse(&client, stream, refusal).await;
+    } else {
+        let _late = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 }
 
+/// Is no request of the client's on its way, as far as can be seen?
+fn may_close(gate: &GateState) -> bool {
+    gate.requests() > 0 && gate.phase() != Phase::Head
+}
+
 /// When something must have come.
-fn due_ms(gate: &GateState, limits: &HttpLimits) -> u64 {
+fn due_ms(gate: &GateState, limits: &HttpLimits, finishing: bool) -> u64 {
     let after = |since_ms: u64, time: Duration| {
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         if time == 0 { u64::MAX } else { since_ms.saturating_add(time) }
     };
     match gate.phase() {
+        // For a first request.
+        Phase::Idle if finishing => after(gate.began_ms(), limits.head_timeout),
         Phase::Idle => after(gate.began_ms(), limits.idle_timeout),
         Phase::Head => after(gate.began_ms(), limits.head_timeout),
         // A request has deadlines of its own; this is for a client that takes nothing of its answer.

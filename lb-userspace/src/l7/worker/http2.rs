@@ -1,6 +1,6 @@
 //! HTTP/2 with a client.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -29,7 +29,7 @@ where
     let client = Client::new(opened, None);
     let service = service_fn(|request: Request<Incoming>| {
         let client = Rc::clone(&client);
-        async move { Ok::<_, Infallible>(request::serve(client, request).await?) }
+        request::serve(client, request)
     });
     let mut connection = http2::Builder::new(Local)
         .max_concurrent_streams(limits.streams)

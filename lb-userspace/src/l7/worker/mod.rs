@@ -183,7 +183,7 @@ impl Worker {
     fn serve(&self, view: Arc<View>) {
         let before = self.state();
         self.log.format(view.settings.access_log.as_ref().map(|log| log.format));
-        let next = State::new(view, before.as_deref(), self.number, self.workers, &self.timers);
+        let next = State::new(&view, before.as_deref(), self.number, self.workers, &self.timers);
         *self.state.borrow_mut() = Some(Rc::new(next));
     }
 

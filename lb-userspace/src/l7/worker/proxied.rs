@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request, respons
 use super::client::Client;
 use crate::{
     config::http::HttpVersion,
-    l7::fields::{forwarded, hop_by_hop, request_id, via},
+    l7::fields::{hop_by_hop, request_id, via},
 };
 
 /// A request, on its way to a backend that speaks `version`. `host` is as it came. Returns its id.
@@ -17,28 +17,16 @@ pub(super) fn to_backend(
     version: HttpVersion,
 ) -> HeaderValue {
     let fields = &mut head.headers;
-    let upgrade = client
-        .gate
-        .as_ref()
-        .and_then(|gate| gate.framing())
-        .is_some_and(|framing| framing.upgrade);
+    let upgrade =
+        client.gate.as_ref().and_then(|gate| gate.framing()).is_some_and(|framing| framing.upgrade);
     let to = match version {
         HttpVersion::One => Version::HTTP_11,
         HttpVersion::Two => Version::HTTP_2,
     };
     hop_by_hop::request(fields, upgrade, to);
-    forwarded::set(
-        fields,
-        &forwarded::Peer {
-            address: client.opened.client.ip(),
-            https: client.opened.secure,
-            host,
-            trusted: client.trusted,
-        },
-    );
+    client.forwarded(fields, host);
     via::append(fields, head.version);
-    let id =
-        request_id::set(fields, client.trusted, client.worker().random.borrow_mut().u128(..));
+    let id = request_id::set(fields, client.trusted, client.worker().random.borrow_mut().u128(..));
     // The target's host goes before Host (RFC 9112, 3.2.2); the two agree.
     if (head.uri.authority().is_some() || !fields.contains_key(header::HOST))
         && let Some(host) = host
@@ -64,7 +52,9 @@ fn target(head: &mut request::Parts, version: HttpVersion, host: Option<&str>) {
         HttpVersion::Two => {
             let path = head.uri.path_and_query().cloned();
             let uri = http::Uri::builder().scheme("http").authority(host.unwrap_or_default());
-            if let Ok(uri) = uri.path_and_query(path.map_or_else(|| "/".to_owned(), |it| it.to_string())).build() {
+            if let Ok(uri) =
+                uri.path_and_query(path.map_or_else(|| "/".to_owned(), |it| it.to_string())).build()
+            {
                 head.uri = uri;
             }
             let _host = head.headers.remove(header::HOST);

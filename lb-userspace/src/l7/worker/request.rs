@@ -16,8 +16,7 @@ use super::{
 };
 use crate::l7::{
     body::RequestBody,
-    fields,
-    gate,
+    fields, gate,
     progress::{Phase, Progress},
     upstream::{Answer, Ends, Failed, Trouble},
     view,
@@ -114,9 +113,9 @@ impl Serving<'_> {
         let mut session = Session::of(state, rule, &mut head.headers);
         let version = state.view.pools[rule.pool].http.version;
         let id = proxied::to_backend(&mut head, client, host, version);
-        let held = head.headers.contains_key(header::EXPECT);
+        let waits = head.headers.contains_key(header::EXPECT);
         let limits = &state.view.settings.limits;
-        let progress = Progress::new(&client.worker().timers, limits, held);
+        let progress = Progress::new(&client.worker().timers, limits, waits);
         if let Some(record) = &mut record {
             record.progress = Some(Rc::clone(&progress));
             record.request_id = Some(id);
@@ -181,9 +180,9 @@ impl Serving<'_> {
         session.explain(rule, &mut head.headers);
         let body = match body {
             Ok(body) => ClientBody::backend(body, record),
-            Err(switched) => {
+            Err(other) => {
                 count(&self.state.listeners[self.listener].tunnels);
-                *self.client.switched.borrow_mut() = Some(switched);
+                *self.client.switched.borrow_mut() = Some(other);
                 ClientBody::own("", record)
             }
         };
@@ -231,6 +230,10 @@ impl Sending<'_> {
                 Ok(answer) => return Ok((answer, index)),
                 Err(failed) => failed,
             };
+            // The client's fault, in the middle of its body.
+            if let Some(refusal) = client.gate.as_ref().and_then(|gate| gate.refusal()) {
+                return Err((status_of(refusal), refusal.name()));
+            }
             let why = failed.why.name();
             tally.fail(why);
             tracing::debug!("{}: {}", backend.name, failed.why);
@@ -312,9 +315,8 @@ impl Trouble {
     fn answer(&self) -> Refused {
         let status = match self {
             Self::QueueFull | Self::QueueLate | Self::Connect(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectLate => StatusCode::GATEWAY_TIMEOUT,
             Self::Late(Phase::Upload) => StatusCode::REQUEST_TIMEOUT,
-            Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectLate | Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
             // Its client may have broken off itself, and then hears nothing.
             Self::Broken(_) | Self::Closed => StatusCode::BAD_GATEWAY,
         };

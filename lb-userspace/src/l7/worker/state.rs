@@ -35,7 +35,7 @@ pub(super) struct PoolState {
 impl State {
     /// For a view, taking over what still fits of the one before.
     pub(super) fn new(
-        view: Arc<View>,
+        view: &Arc<View>,
         before: Option<&Self>,
         number: u16,
         workers: u16,
@@ -86,7 +86,7 @@ impl State {
             listeners: listeners.collect(),
             pools: pools.collect(),
             gone: Totals::default(),
-            view: Arc::clone(&view),
+            view: Arc::clone(view),
         };
         state.gone = before.map(|before| before.left_behind(&state)).unwrap_or_default();
         state

@@ -19,8 +19,8 @@ use tests::{
 
 use crate::{
     measure::{Plan, steady},
+    round::Round,
     scene::Scene,
-    stats::Round,
 };
 
 /// Flows count as noted so far ahead: no answer that is measured is to be noted.

@@ -1,27 +1,23 @@
 //! The benchmark of layer 4: what a packet costs in Holdfast, against what it would cost to do a
 //! part of that. `cargo xtask bench l4` builds and runs it.
 //!
-//! It owns how things are measured and told; packets, networks and clean-up are the test
+//! It owns how things are measured; how results are told, packets, networks and clean-up are the test
 //! harness's.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
 mod answers;
 mod guest;
 mod measure;
-mod report;
+mod round;
 mod rows;
 mod scene;
-mod stats;
 mod veth;
 
-use std::{
-    panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Parser;
-use tests::cleanup;
+use tests::{cpus, program, results};
 
 /// Measures what a packet costs in Holdfast's data path
 #[derive(Parser)]
@@ -29,15 +25,8 @@ struct Cli {
     /// The object of the benchmark's own programs
     #[arg(long, value_name = "PATH")]
     object: PathBuf,
-    /// Write the rows there, as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the plot there
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-    /// Only the rows whose name contains this
-    #[arg(long, value_name = "PART")]
-    only: Option<String>,
+    #[command(flatten)]
+    results: results::Options,
     /// What a guest has counted
     #[arg(long, value_name = "FILE")]
     counted: Option<PathBuf>,
@@ -51,26 +40,12 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The harness panics when a step cannot be done. What is read then is the step, not a trace.
-    panic::set_hook(Box::new(|info| {
-        if cleanup::interrupted() {
-            return;
-        }
-        let text = info.payload_as_str().unwrap_or("it panicked");
-        eprintln!("\nerror: {text}");
-    }));
-    match panic::catch_unwind(AssertUnwindSafe(|| run(&cli))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-        Err(_) => ExitCode::FAILURE,
-    }
+    program::run(|| run(&cli))
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    measure::keep_to_one_cpu();
+    // The last one: nothing is moved while it is measured.
+    cpus::keep_to(*cpus::allowed().last().context("a CPU")?);
     if cli.count {
         for line in guest::count(&cli.object) {
             println!("{line}");
@@ -82,19 +57,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         counted: counted.as_ref(),
         object: &cli.object,
         rounds: cli.rounds.max(1),
-        only: cli.only.as_deref().unwrap_or_default(),
+        only: cli.results.only(),
     };
     let rows = bench.run();
-    if rows.is_empty() {
-        anyhow::bail!("no row has a name with `{}` in it", bench.only);
-    }
-    let machine = report::Machine::this();
-    if let Some(path) = &cli.json {
-        report::json::write(path, &rows)?;
-    }
-    if let Some(path) = &cli.svg {
-        report::svg::write(path, &machine, &rows)?;
-    }
-    println!("{}", report::table::text(&machine, &rows));
+    let table = rows::FORM.tell(&rows, &cli.results)?;
+    println!("{table}");
     Ok(())
 }

@@ -6,14 +6,9 @@ use std::{
 };
 
 use lb_common::event::Event;
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
-
 use tests::generator::{Driver, Subject, Traffic};
 
-use crate::{scene::Scene, stats::Round};
+use crate::{round::Round, scene::Scene};
 
 /// Flows and pins are refreshed once a second at most: packets that follow within this time of a
 /// flow's last refresh do without.
@@ -22,16 +17,6 @@ const FRESH: Duration = Duration::from_millis(850);
 const STALE: Duration = Duration::from_millis(1_100);
 /// How long flows may take to be known.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// Binds this thread to one CPU, the last that it may use: nothing is moved while it is measured.
-pub(crate) fn keep_to_one_cpu() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).expect("this thread's CPUs");
-    let last = (0..CpuSet::count()).rfind(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-    let mut one = CpuSet::new();
-    one.set(last.expect("a CPU")).expect("its number");
-    sched_setaffinity(this, &one).expect("one CPU");
-}
 
 /// How much of what is measured.
 #[derive(Clone, Copy)]

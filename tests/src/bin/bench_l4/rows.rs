@@ -6,14 +6,15 @@ use tests::{
     generator::{Driver, Traffic},
     mount::Mount,
     packet::{ACK, CLIENT_MAC, SYN},
+    results::{Form, Place, Row, Spread, Target},
 };
 
 use crate::{
     answers,
     guest::Counted,
     measure::{self, Plan, UnderWay},
+    round::Round,
     scene::{FLOW_TABLE, Mode, Scene, Site},
-    stats::{Round, Spread, Target},
     veth::{self, Measured, Way},
 };
 
@@ -26,29 +27,14 @@ const TABLE: u32 = 1 << 20;
 const MILLION: u32 = 1_000_000;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A result.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    /// What is measured.
-    pub(crate) name: String,
-    /// What it is compared with.
-    pub(crate) against: &'static str,
-    /// Of the spread: empty for a ratio.
-    pub(crate) unit: &'static str,
-    pub(crate) spread: Spread,
-    /// Quiet values of both sides, and their unit.
-    pub(crate) sides: Option<([f64; 2], &'static str)>,
-    pub(crate) target: Option<Target>,
-    /// What must be known to read it.
-    pub(crate) note: String,
-}
-
-impl Row {
-    /// Is its target reached? `None`: it has none.
-    pub(crate) fn reached(&self) -> Option<bool> {
-        self.target.map(|target| target.reached(&self.spread))
-    }
-}
+/// How the rows are told.
+pub(crate) const FORM: Form = Form {
+    title: "Holdfast, layer 4: its cost or rate over that of what it is compared with",
+    footnote: "Ratios of costs are net of the empty program.",
+    // What disturbs a round makes it longer: for a cost the quiet value, for a rate the careful one.
+    shown: [Place::Minimum, Place::LowerQuartile, Place::Median],
+    decides: Place::LowerQuartile,
+};
 
 /// What is to be measured.
 pub(crate) struct Bench<'a> {
@@ -258,7 +244,7 @@ impl Bench<'_> {
             name,
             against: "",
             unit: "MiB",
-            spread: Spread { minimum: mib, lower_quartile: mib, median: mib },
+            spread: Spread::of(&[mib]).expect("a value"),
             sides: None,
             target: Some(Target::AtMost(32.0)),
             note: String::new(),

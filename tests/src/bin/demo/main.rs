@@ -9,14 +9,10 @@ mod shop;
 mod story;
 mod view;
 
-use std::{
-    panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use tests::cleanup;
+use tests::{cleanup, program};
 
 /// What the demo's namespaces and folder are named with. The configuration names the folder too.
 const STEM: &str = "holdfast-demo";
@@ -50,17 +46,8 @@ fn main() -> ExitCode {
         eprintln!("error: a demo is there already: take it down with `cargo xtask demo --down`");
         return ExitCode::FAILURE;
     }
-    // The harness panics when a step cannot be done. What is read then is the step, not a trace.
-    panic::set_hook(Box::new(|info| {
-        if cleanup::interrupted() {
-            return;
-        }
-        let text = info.payload_as_str().unwrap_or("it panicked");
-        eprintln!("\nerror: {text}");
-    }));
-    let told = panic::catch_unwind(AssertUnwindSafe(|| story::tell(&cli.holdfast, cli.keep)));
-    match told {
-        Ok(failed) if failed.is_empty() => ExitCode::SUCCESS,
-        Ok(_) | Err(_) => ExitCode::FAILURE,
+    match program::told(|| story::tell(&cli.holdfast, cli.keep)) {
+        Some(failed) if failed.is_empty() => ExitCode::SUCCESS,
+        Some(_) | None => ExitCode::FAILURE,
     }
 }

@@ -1,12 +1,11 @@
-//! The rows as a plot: ratios on a logarithmic scale, from the minimum to the median, a dot at the
-//! lower quartile, and what is to be reached.
+//! The rows as a plot: ratios on a logarithmic scale, from the least to the most that is shown, a dot
+//! at what decides, and what is to be reached.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{Machine, number};
-use crate::{rows::Row, stats::Target};
+use super::{Form, Machine, Place, Row, Target, number};
 
 const WIDTH: f64 = 1040.0;
 /// Where the scale begins and ends.
@@ -16,12 +15,17 @@ const TOP: f64 = 70.0;
 const LINE: f64 = 26.0;
 
 /// Writes it.
-pub(crate) fn write(path: &Path, machine: &Machine, rows: &[Row]) -> anyhow::Result<()> {
-    fs::write(path, plot(machine, rows)).with_context(|| path.display().to_string())
+pub(super) fn write(
+    path: &Path,
+    form: &Form,
+    machine: &Machine,
+    rows: &[Row],
+) -> anyhow::Result<()> {
+    fs::write(path, plot(form, machine, rows)).with_context(|| path.display().to_string())
 }
 
-fn plot(machine: &Machine, rows: &[Row]) -> String {
-    let scale = Scale::of(rows);
+fn plot(form: &Form, machine: &Machine, rows: &[Row]) -> String {
+    let scale = Scale::of(form, rows);
     let bottom = TOP + LINE * f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX));
     let height = bottom + 56.0;
     let mut out = format!(
@@ -29,10 +33,8 @@ fn plot(machine: &Machine, rows: &[Row]) -> String {
          viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    let title = "Holdfast, layer 4: its cost or rate over that of what it is compared with";
-    text(&mut out, (16.0, 24.0), "font-size=\"16\"", title);
-    let machine = format!("{}, Linux {}, {}", machine.date, machine.kernel, machine.processor);
-    text(&mut out, (16.0, 44.0), "fill=\"#555\"", &machine);
+    text(&mut out, (16.0, 24.0), "font-size=\"16\"", form.title);
+    text(&mut out, (16.0, 44.0), "fill=\"#555\"", &machine.to_string());
     for exponent in scale.low..=scale.high {
         let value = 10_f64.powi(exponent);
         let x = scale.place(value);
@@ -47,24 +49,25 @@ fn plot(machine: &Machine, rows: &[Row]) -> String {
     }
     let mut y = TOP + 4.0;
     for row in rows {
-        draw(&mut out, &scale, row, y);
+        draw(&mut out, form, &scale, row, y);
         y += LINE;
     }
-    let legend = "line: minimum to median; dot: lower quartile; bar: to be reached";
-    text(&mut out, (16.0, bottom + 42.0), "fill=\"#555\" font-size=\"11\"", legend);
+    let [from, _, to] = form.shown.map(Place::name);
+    let dot = form.decides.name();
+    let legend = format!("line: {from} to {to}; dot: {dot}; bar: to be reached");
+    text(&mut out, (16.0, bottom + 42.0), "fill=\"#555\" font-size=\"11\"", &legend);
     out.push_str("</svg>\n");
     out
 }
 
-fn draw(out: &mut String, scale: &Scale, row: &Row, y: f64) {
-    let color = match row.reached() {
+fn draw(out: &mut String, form: &Form, scale: &Scale, row: &Row, y: f64) {
+    let color = match form.reached(row) {
         Some(true) => "#1a7f37",
         Some(false) => "#cf222e",
         None => "#57606a",
     };
     text(out, (16.0, y + 4.0), "", &row.name);
-    let spread = row.spread;
-    let said = format!("{} {}", number(spread.lower_quartile), row.unit);
+    let said = format!("{} {}", number(row.spread.at(form.decides)), row.unit);
     let said = match row.target {
         Some(Target::AtMost(most)) => format!("{} ≤ {}", said.trim_end(), number(most)),
         Some(Target::AtLeast(least)) => format!("{} ≥ {}", said.trim_end(), number(least)),
@@ -75,8 +78,8 @@ fn draw(out: &mut String, scale: &Scale, row: &Row, y: f64) {
     if !row.unit.is_empty() {
         return;
     }
-    let [from, dot, to] =
-        [spread.minimum, spread.lower_quartile, spread.median].map(|value| scale.place(value));
+    let [from, _, to] = form.shown;
+    let [from, dot, to] = [from, form.decides, to].map(|at| scale.place(row.spread.at(at)));
     line(out, (from, y), (to, y), color, 3.0);
     writeln!(out, "<circle cx=\"{dot:.1}\" cy=\"{y}\" r=\"4.5\" fill=\"{color}\"/>")
         .expect("memory");
@@ -110,13 +113,14 @@ struct Scale {
 
 impl Scale {
     /// One that all ratios and targets fit in.
-    fn of(rows: &[Row]) -> Self {
+    fn of(form: &Form, rows: &[Row]) -> Self {
         let mut scale = Self { low: -1, high: 1 };
+        let [least, _, most] = form.shown;
         for row in rows.iter().filter(|row| row.unit.is_empty()) {
-            while row.spread.minimum < 10_f64.powi(scale.low) && scale.low > -6 {
+            while row.spread.at(least) < 10_f64.powi(scale.low) && scale.low > -6 {
                 scale.low -= 1;
             }
-            while row.spread.median > 10_f64.powi(scale.high) && scale.high < 6 {
+            while row.spread.at(most) > 10_f64.powi(scale.high) && scale.high < 6 {
                 scale.high += 1;
             }
         }

@@ -2,21 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::{Machine, number};
-use crate::{rows::Row, stats::Target};
+use super::{Form, Machine, Place, Row, Target, number};
 
-const HEAD: [&str; 9] =
-    ["", "ours", "theirs", "minimum", "lower quartile", "median", "target", "reached", "against"];
+const COLUMNS: usize = 9;
 
 /// The table, what it was measured on, and how many rows are reached.
-pub(crate) fn text(machine: &Machine, rows: &[Row]) -> String {
-    let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(rows.iter().map(cells));
-    let widths: Vec<usize> = (0..HEAD.len())
+pub(super) fn text(form: &Form, machine: &Machine, rows: &[Row]) -> String {
+    let mut lines = vec![head(form)];
+    lines.extend(rows.iter().map(|row| cells(form, row)));
+    let widths: Vec<usize> = (0..COLUMNS)
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
-    let mut text =
-        format!("\n{}, Linux {}, {}\n\n", machine.date, machine.kernel, machine.processor);
+    let mut text = format!("\n{machine}\n\n");
     for line in &lines {
         let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             // Names to the left, numbers to the right.
@@ -29,33 +26,36 @@ pub(crate) fn text(machine: &Machine, rows: &[Row]) -> String {
         let line = cells.collect::<Vec<_>>().join("  ");
         writeln!(text, "{}", line.trim_end()).expect("memory");
     }
-    writeln!(
-        text,
-        "\nRatios of costs are net of the empty program; the lower quartile decides.\n{}",
-        summary(rows)
-    )
-    .expect("memory");
+    let decides = form.decides.name();
+    writeln!(text, "\n{} The {decides} decides.\n{}", form.footnote, summary(form, rows))
+        .expect("memory");
     text.trim_end().to_owned()
 }
 
+fn head(form: &Form) -> [String; COLUMNS] {
+    let [least, middle, most] = form.shown.map(Place::name);
+    ["", "ours", "theirs", least, middle, most, "target", "reached", "against"].map(str::to_owned)
+}
+
 /// The last line.
-fn summary(rows: &[Row]) -> String {
-    let targets: Vec<bool> = rows.iter().filter_map(Row::reached).collect();
+fn summary(form: &Form, rows: &[Row]) -> String {
+    let targets: Vec<bool> = rows.iter().filter_map(|row| form.reached(row)).collect();
     let reached = targets.iter().filter(|reached| **reached).count();
     format!("{reached} of {} rows reached", targets.len())
 }
 
-fn cells(row: &Row) -> [String; 9] {
+fn cells(form: &Form, row: &Row) -> [String; COLUMNS] {
     let with = |value: f64, unit: &str| format!("{} {unit}", number(value)).trim_end().to_owned();
     let [ours, theirs] = row
         .sides
         .map_or([const { String::new() }; 2], |(sides, unit)| sides.map(|value| with(value, unit)));
+    let [least, middle, most] = form.shown.map(|place| with(row.spread.at(place), row.unit));
     let target = match row.target {
         Some(Target::AtMost(most)) => format!("≤ {}", with(most, row.unit)),
         Some(Target::AtLeast(least)) => format!("≥ {}", with(least, row.unit)),
         None => String::new(),
     };
-    let reached = match row.reached() {
+    let reached = match form.reached(row) {
         Some(true) => "yes",
         Some(false) => "no",
         None => "",
@@ -65,9 +65,9 @@ fn cells(row: &Row) -> [String; 9] {
         row.name.clone(),
         ours,
         theirs,
-        with(row.spread.minimum, row.unit),
-        with(row.spread.lower_quartile, row.unit),
-        with(row.spread.median, row.unit),
+        least,
+        middle,
+        most,
         target,
         reached.to_owned(),
         against.collect::<Vec<_>>().join("; "),
@@ -76,26 +76,34 @@ fn cells(row: &Row) -> [String; 9] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::stats::Spread;
+    use super::{
+        super::tests::{FORM, row},
+        *,
+    };
 
     #[test]
     fn rows_without_a_target_do_not_count() {
-        let row = |target| Row {
-            name: String::new(),
-            against: "",
-            unit: "",
-            spread: Spread { minimum: 1.0, lower_quartile: 2.0, median: 3.0 },
-            sides: None,
-            target,
-            note: String::new(),
-        };
+        let row = |target| row(&[2.0, 2.0, 2.0], target);
         let rows = [
             row(None),
             row(Some(Target::AtMost(2.0))),
             row(Some(Target::AtMost(1.5))),
             row(Some(Target::AtLeast(1.5))),
         ];
-        assert_eq!(summary(&rows), "2 of 3 rows reached");
+        assert_eq!(summary(&FORM, &rows), "2 of 3 rows reached");
+    }
+
+    #[test]
+    fn the_table_names_what_decides() {
+        let machine = Machine {
+            date: "2026-01-01".to_owned(),
+            kernel: "6.18".to_owned(),
+            processor: "one".to_owned(),
+        };
+        let text = text(&FORM, &machine, &[row(&[0.5, 0.5, 0.5], Some(Target::AtMost(0.7)))]);
+        for part in ["0.50", "≤ 0.70  yes", "a footnote. The lower quartile decides.", "31.5 ns"]
+        {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
     }
 }

@@ -1,24 +1,22 @@
-//! Results as people and programs read them.
+//! What was measured on, and when.
 
-pub(crate) mod json;
-pub(crate) mod svg;
-pub(crate) mod table;
+use std::{fmt, fs, time::SystemTime};
 
-use std::{fs, time::SystemTime};
-
-/// What was measured on, and when.
-pub(crate) struct Machine {
+/// The machine, and the day.
+#[derive(Clone, Debug)]
+pub struct Machine {
     /// Year, month and day, UTC.
-    pub(crate) date: String,
+    pub date: String,
     /// As `uname -r` says it.
-    pub(crate) kernel: String,
+    pub kernel: String,
     /// The processor's name.
-    pub(crate) processor: String,
+    pub processor: String,
 }
 
 impl Machine {
     /// This one, now.
-    pub(crate) fn this() -> Self {
+    #[must_use]
+    pub fn this() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpus = read("/proc/cpuinfo");
         let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
@@ -32,6 +30,12 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             processor: format!("{model}, {count} CPUs"),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, Linux {}, {}", self.date, self.kernel, self.processor)
     }
 }
 
@@ -61,15 +65,6 @@ fn date(days: u64) -> String {
     format!("{year}-{month:02}-{:02}", left + 1)
 }
 
-/// A number with three digits that count.
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +77,5 @@ mod tests {
         assert_eq!(date(11_016), "2000-02-29");
         assert_eq!(date(20_453), "2025-12-31");
         assert_eq!(date(20_454), "2026-01-01");
-    }
-
-    #[test]
-    fn numbers() {
-        assert_eq!([0.345, 9.5, 41.26, 338.4].map(number), ["0.34", "9.50", "41.3", "338"]);
     }
 }
