@@ -25,6 +25,8 @@ pub(crate) enum Need {
     HostLints,
     /// Programs that the tests on real traffic, and the demo, run.
     Traffic,
+    /// A browser, which tests of layer 7 drive.
+    Browser,
     /// What layer 4 is compared with. No verb but `bench` needs it.
     Bench,
     /// What layer 7 is compared with, and what makes its load. No verb but `bench` needs it.
@@ -33,7 +35,8 @@ pub(crate) enum Need {
     Guest,
 }
 
-const ALL: [Need; 4] = [Need::Bpf, Need::BpfClippy, Need::HostLints, Need::Traffic];
+const ALL: [Need; 5] =
+    [Need::Bpf, Need::BpfClippy, Need::HostLints, Need::Traffic, Need::Browser];
 
 /// Debian's compiler for BPF, and its cargo.
 const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
@@ -42,8 +45,14 @@ const LINKER: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libz
 const LLVM: &str = "/usr/lib/llvm-22";
 const LINKER_VERSION: &str = "0.13.0";
 /// Programs, and the packages that bring them.
-const TRAFFIC: [(&str, &str); 4] =
-    [("nginx", "nginx-light"), ("curl", "curl"), ("ip", "iproute2"), ("ethtool", "ethtool")];
+const TRAFFIC: [(&str, &str); 5] = [
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("openssl", "openssl"),
+];
+const BROWSER: [(&str, &str); 2] = [("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 const BENCH: [(&str, &str); 3] = [("ip", "iproute2"), ("ethtool", "ethtool"), ("nft", "nftables")];
 const PROXIES: [(&str, &str); 9] = [
     ("nginx", "nginx-light"),
@@ -120,6 +129,9 @@ impl Missing {
         }
         if needed(Need::Traffic) {
             missing.look_for_programs(&TRAFFIC);
+        }
+        if needed(Need::Browser) {
+            missing.look_for_programs(&BROWSER);
         }
         if needed(Need::Bench) {
             missing.look_for_programs(&BENCH);

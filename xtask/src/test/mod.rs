@@ -148,6 +148,9 @@ pub(crate) fn prepare(workspace: &Workspace, layer: Layer) -> anyhow::Result<Com
     }
     if layer.is_traffic() {
         setup::ensure(&[Need::Traffic])?;
+        if layer == Layer::Netns {
+            setup::ensure(&[Need::Browser])?;
+        }
         // What is tested on real traffic is what people run.
         cargo.env("HOLDFAST_BIN", build::run(workspace)?);
         let generator = build_ebpf::build(workspace, build_ebpf::BENCH)?;

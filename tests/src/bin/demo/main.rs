@@ -4,6 +4,8 @@
 //! It owns the story; networks, servers and clients are the test harness's.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
+mod sessions;
+mod shop;
 mod story;
 mod view;
 

@@ -1,4 +1,5 @@
-//! What happens in the demo, step by step, and what has to hold after each.
+//! What happens in the demo, step by step, and what has to hold after each. Layer 7 is in
+//! `sessions`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use tests::{
     topology::{Family, Lab, Shape},
 };
 
-use crate::{STEM, view};
+use crate::{STEM, sessions, shop, view};
 
 /// As the README shows it.
 const CONFIGURATION: &str = include_str!("../../../demo.toml");
@@ -40,14 +41,25 @@ const NETWORK: &str = "\
 
 type Placed = BTreeMap<IpAddr, String>;
 
-struct Story {
+/// What the story is told on, and what did not hold.
+pub(crate) struct Story {
     // Dropped in this order.
     agent: Agent,
-    servers: Vec<Nginx>,
-    holdfast: Holdfast,
-    lab: Lab,
+    /// nginx on each backend.
+    pub(crate) servers: Vec<Nginx>,
+    /// The command line.
+    pub(crate) holdfast: Holdfast,
+    /// The network.
+    pub(crate) lab: Lab,
     vip: SocketAddr,
     failed: Vec<String>,
+}
+
+/// The part of the configuration that the demo begins with, and that which is added for layer 7.
+pub(crate) fn parts() -> (&'static str, &'static str) {
+    CONFIGURATION.split_once("\n# Layer 7").map_or((CONFIGURATION, ""), |(before, _)| {
+        (before, CONFIGURATION.get(before.len() + 1..).unwrap_or_default())
+    })
 }
 
 /// Tells it all; what did not hold.
@@ -59,6 +71,7 @@ pub(crate) fn tell(binary: &Path, keep: bool) -> Vec<String> {
     story.come_back(&second);
     story.drain(&second);
     story.expire(&first, &second);
+    sessions::tell(&mut story);
 
     let failed = std::mem::take(&mut story.failed);
     let seconds = start.elapsed().as_secs();
@@ -86,11 +99,12 @@ fn begin(binary: &Path) -> Story {
     let servers = names
         .iter()
         .enumerate()
-        .map(|(index, name)| Nginx::start(&lab, index, name, &[PORT]))
+        .map(|(index, name)| Nginx::serving(&lab, index, name, PORT, &shop::pages(name, PORT)))
         .collect();
-    let holdfast = Holdfast::with(binary.to_owned(), &lab, CONFIGURATION);
+    let (layer_4, _) = parts();
+    let holdfast = Holdfast::with(binary.to_owned(), &lab, layer_4);
     view::say("\nThe configuration, holdfast.toml:\n");
-    view::quote(CONFIGURATION);
+    view::quote(layer_4);
     view::say("");
     view::command("holdfast run --config holdfast.toml");
     let agent = holdfast.start_ready();
@@ -101,7 +115,8 @@ fn begin(binary: &Path) -> Story {
 }
 
 impl Story {
-    fn claim(&mut self, text: &str, held: bool) {
+    /// Says whether something held, and notes it if not.
+    pub(crate) fn claim(&mut self, text: &str, held: bool) {
         view::claim(text, held);
         if !held {
             self.failed.push(text.to_owned());
@@ -216,7 +231,7 @@ impl Story {
         view::command(&format!("holdfast sessions --client {client}"));
         view::quote(&self.holdfast.verb(&format!("sessions --client {client}")));
         view::say("\n  timeout = \"5m\" becomes timeout = \"4s\" in holdfast.toml\n");
-        self.write(&CONFIGURATION.replace("timeout = \"5m\"", "timeout = \"4s\""));
+        self.write(&parts().0.replace("timeout = \"5m\"", "timeout = \"4s\""));
         // A request each: a pin that is older than the new timeout would be void at once.
         let fresh = self.ask(0..CLIENTS, 1);
         view::command("holdfast reload");
@@ -238,11 +253,10 @@ impl Story {
             "without pins the hash decides, so all are where they were at first",
             after == *first,
         );
-        self.write(CONFIGURATION);
-        let _said = self.holdfast.verb("reload");
     }
 
-    fn write(&self, configuration: &str) {
+    /// Writes holdfast.toml anew.
+    pub(crate) fn write(&self, configuration: &str) {
         fs::write(&self.holdfast.config, configuration).expect("holdfast.toml is written");
     }
 
@@ -251,7 +265,7 @@ impl Story {
         let holdfast =
             format!("{} --socket /run/{stem}/admin.sock", self.holdfast.binary().display());
         let client = self.lab.client(Family::V4, 0);
-        view::heading(7, "It stays, for a look around");
+        view::heading(12, "It stays, for a look around");
         for (what, line) in [
             ("listeners, backends, drops", format!("{holdfast} status")),
             ("who is pinned where", format!("{holdfast} sessions")),
@@ -260,13 +274,21 @@ impl Story {
                 "a request from a client",
                 format!("ip netns exec {stem}-clients curl --interface {client} http://{vip}/"),
             ),
+            (
+                "a page by cookie, again and again",
+                format!(
+                    "ip netns exec {stem}-clients curl -c /run/{stem}/jar -b /run/{stem}/jar \
+                     http://{}/",
+                    shop::ADDRESS
+                ),
+            ),
             ("a shell on a backend", format!("ip netns exec {stem}-web-1 bash")),
             ("a shell on the balancer", format!("nsenter --net=/run/netns/{stem}-balancer bash")),
             ("the agent's log", format!("tail -f /run/{stem}/agent.log")),
             ("the configuration", format!("/run/{stem}/holdfast.toml")),
             ("take it all down", "cargo xtask demo --down".to_owned()),
         ] {
-            view::say(&format!("  {what:<31}{line}"));
+            view::say(&format!("  {what:<35}{line}"));
         }
         self.agent.keep();
         self.servers.into_iter().for_each(Nginx::keep);
