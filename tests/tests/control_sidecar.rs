@@ -116,6 +116,7 @@ fn a_listener_becomes_the_sidecars_and_layer_4s_again() {
     assert_eq!([Event::Forwarded, Event::PassSidecar].map(of), [1, 1]);
 
     // Its flows are there until they are idle for too long; its pins go with the next sweep.
+    scenario.pass(60);
     let swept = scenario.sweep();
     assert_eq!((swept.removed.pins, swept.held.flows), (1, 1));
 
