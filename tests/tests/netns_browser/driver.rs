@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Stdio},
     time::Duration,
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the browser is started with: nothing on a screen, nothing by itself in the network, and
 /// pages by the protocol that was asked for.
-const ARGUMENTS: [&str; 11] = [
+const ARGUMENTS: [&str; 12] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -32,6 +32,7 @@ const ARGUMENTS: [&str; 11] = [
     "--disable-extensions",
     "--disable-sync",
     "--no-first-run",
+    "--no-proxy-server",
     "--disable-features=HttpsUpgrades,HttpsFirstBalancedMode,HttpsFirstBalancedModeAutoEnable",
 ];
 
@@ -66,7 +67,9 @@ impl Browser {
         command.arg(format!("--port={}", DRIVER.port()));
         command.arg(format!("--log-path={}", home.join("driver.log").display()));
         command.env("HOME", &home).env("TMPDIR", home.join("tmp"));
-        command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_CACHE_HOME", home.join("cache"));
+        command
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_CACHE_HOME", home.join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let driver = {
@@ -77,7 +80,9 @@ impl Browser {
         wait::until("chromedriver listens", PATIENCE, || {
             browser.clients.run(|| TcpStream::connect(DRIVER).ok()).map(drop)
         });
-        let rules: Vec<String> = hosts.iter().map(|host| format!("MAP {host} {at}")).collect();
+        let mut rules: Vec<String> = hosts.iter().map(|host| format!("MAP {host} {at}")).collect();
+        // Nobody would answer: what the browser looks for by itself fails at once.
+        rules.push("MAP * ~NOTFOUND".to_owned());
         let own = [
             format!("--host-resolver-rules={}", rules.join(", ")),
             format!("--user-data-dir={}", home.join("profile").display()),
@@ -183,14 +188,36 @@ impl Browser {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let invalid = || std::io::Error::other(format!("it answered: {answer}"));
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(invalid)?;
+        let (head, body) = answer(&mut stream)?;
+        let invalid = || std::io::Error::other(format!("it answered: {head}\n{body}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut value: Value = serde_json::from_str(body).map_err(|_| invalid())?;
+        let mut value: Value = serde_json::from_str(&body).map_err(|_| invalid())?;
         Ok((status.ok_or_else(invalid)?, value["value"].take()))
     }
+}
+
+/// An answer's head and body. The connection may stay open behind it.
+fn answer(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
+    let mut stream = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if line == "\r\n" {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(std::io::Error::other)?;
+        }
+        head += &line;
+    }
+    let mut body = String::new();
+    stream.take(length).read_to_string(&mut body)?;
+    Ok((head, body))
 }
 
 impl Drop for Browser {

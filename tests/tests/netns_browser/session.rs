@@ -77,7 +77,8 @@ fn a_session_ends_at_its_timeout() {
     let shop = start();
     let browser = &shop.browser;
     let verdict = || {
-        let fetch = "return fetch('/', { cache: 'no-store' }).then(a => a.headers.get('x-session'))";
+        let fetch =
+            "return fetch('/', { cache: 'no-store' }).then(a => a.headers.get('x-session'))";
         browser.script(fetch)
     };
     browser.open("http://short.example/");

@@ -65,7 +65,8 @@ pub(crate) fn start() -> Shop {
         "tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n\
          persistence = {{ timeout = \"1h\", cookie = \"SHOP\" }}"
     );
-    let configuration = Configuration::new(&lab, "")
+    let sidecar = "[sidecar]\nworkers = 2";
+    let configuration = Configuration::new(&lab, sidecar)
         .pool(&lab, Family::V4, "")
         .listener("shop", "http", at(80), RULES)
         .listener("shop-tls", "https", at(443), &secure);

@@ -75,6 +75,45 @@ struct Worker {
     random: RefCell<fastrand::Rng>,
 }
 
+/// Where connections are taken.
+#[derive(Default)]
+struct Listening {
+    /// Sockets that the view does not know, which comes after them: their connections wait there,
+    /// in the kernel, and are not reset.
+    waiting: Vec<(SocketAddr, std::net::TcpListener)>,
+    accepting: HashMap<SocketAddr, JoinHandle<()>>,
+}
+
+impl Listening {
+    /// Takes connections where the view has a listener, and nowhere else.
+    fn follow(&mut self, worker: &Rc<Worker>) {
+        let Some(state) = worker.state() else { return };
+        let known = |address: SocketAddr| state.view.listener_at(address).is_some();
+        self.accepting.retain(|address, accepting| {
+            let stays = known(*address);
+            if !stays {
+                accepting.abort();
+            }
+            stays
+        });
+        for (address, listener) in self.waiting.extract_if(.., |(address, _)| known(*address)) {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };
+            let accept = connection::accept(Rc::clone(worker), address, listener);
+            if let Some(old) = self.accepting.insert(address, spawn_local(accept)) {
+                old.abort();
+            }
+        }
+    }
+
+    /// Takes none any more.
+    fn end(&mut self) {
+        self.waiting.clear();
+        for (_, accepting) in self.accepting.drain() {
+            accepting.abort();
+        }
+    }
+}
+
 /// Starts a worker; its tasks, and what it has counted once it has ended.
 pub(super) fn spawn(
     number: u16,
@@ -118,7 +157,7 @@ pub(super) fn spawn(
 
 impl Worker {
     async fn work(self: Rc<Self>, mut tasks: mpsc::UnboundedReceiver<Task>) -> Totals {
-        let mut listening: HashMap<SocketAddr, JoinHandle<()>> = HashMap::new();
+        let mut listening = Listening::default();
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweeps = 0_u32;
@@ -139,29 +178,18 @@ impl Worker {
                 task = tasks.recv() => match task {
                     None => return self.totals(),
                     Some(Task::Listen(address, listener)) => {
-                        if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                            let accepting = connection::accept(Rc::clone(&self), address, listener);
-                            if let Some(old) = listening.insert(address, spawn_local(accepting)) {
-                                old.abort();
-                            }
-                        }
+                        listening.waiting.push((address, listener));
+                        listening.follow(&self);
                     }
                     Some(Task::Log(file)) => self.log.write_to(file),
                     Some(Task::Serve(view)) => {
-                        listening.retain(|address, accepting| {
-                            let stays = view.listener_at(*address).is_some();
-                            if !stays {
-                                accepting.abort();
-                            }
-                            stays
-                        });
                         self.serve(&view);
+                        listening.follow(&self);
+                        listening.waiting.clear();
                     }
                     Some(Task::Count(reply)) => drop(reply.send(self.totals())),
                     Some(Task::Finish(within)) => {
-                        for (_, accepting) in listening.drain() {
-                            accepting.abort();
-                        }
+                        listening.end();
                         self.finishing.set(true);
                         self.timers.wake_all();
                         let worker = Rc::clone(&self);
@@ -192,5 +220,28 @@ impl Worker {
         totals.connections = self.open.get().into();
         totals.log_lost = self.log.lost();
         totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{ErrorKind, Read as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn connections_wait_for_a_view() {
+        let (tasks, _ended) = spawn(0, 1, &Arc::new(Shared::default())).expect("a thread");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        listener.set_nonblocking(true).expect("a socket");
+        tasks.send(Task::Listen(address, listener)).expect("it runs");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        let read = client.read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(read, Err(ErrorKind::WouldBlock), "neither answered nor closed");
     }
 }

@@ -21,8 +21,8 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 /// Makes the certificate of `shop.example`.
 const CERTIFICATE: &str = "\
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \\
-  -subj /CN=shop.example -addext subjectAltName=DNS:shop.example \\
-  -keyout shop.key -out shop.pem";
+      -subj /CN=shop.example -addext subjectAltName=DNS:shop.example \\
+      -keyout shop.key -out shop.pem";
 
 /// nginx's servers of a backend. The default one answers layer 4 and health checks; the shop's
 /// pages show the backend's own address; the API keeps a session of its own, in a cookie, and shows
