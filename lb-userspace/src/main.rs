@@ -21,10 +21,6 @@ use lb_userspace::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// Requests take and give back memory all the time; by measurement (`cargo xtask bench l7`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Verb::ServeHttp(arguments) = &cli.verb {
