@@ -138,7 +138,10 @@ fn in_turn(
         let mut response = request::serve(Rc::clone(&client), request).await?;
         if let Some(gate) = &client.gate {
             gate.answering();
-            response.body_mut().tell(gate);
+            // What follows a 101 is no answer's end.
+            if client.switched.borrow().is_none() {
+                response.body_mut().tell(gate);
+            }
         }
         Ok(response)
     })

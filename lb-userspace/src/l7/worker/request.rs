@@ -175,6 +175,11 @@ impl Serving<'_> {
             record.answered(head.status);
         }
         let switches = body.is_err();
+        if switches && !self.client.gate.as_ref().is_some_and(|gate| gate.switched()) {
+            let why = "unasked_switch";
+            self.state.backends[backend.place].fail(why);
+            return self.refuse(StatusCode::BAD_GATEWAY, why, record);
+        }
         proxied::to_client(&mut head, switches);
         session.answer(self.state, rule, index, head.status, &mut head.headers);
         session.explain(rule, &mut head.headers);
