@@ -95,7 +95,10 @@ pub const fn refresh_ticks(refresh_ns: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{address::Address, layout::BackendState};
+    use crate::{
+        address::Address,
+        layout::{BackendState, Target},
+    };
 
     const S: u64 = 1_000_000_000;
 
@@ -110,7 +113,8 @@ mod tests {
             scope: 1,
             refresh_ticks: refresh_ticks(refresh_step_ns(timeout_ns)),
             refresh: refresh.code(),
-            pad: [0; 7],
+            target: Target::Pool.code(),
+            pad: [0; 6],
         }
     }
 

@@ -150,7 +150,7 @@ mod tests {
     fn p7_a_packet_leaves_alone_what_is_dead() {
         use crate::{
             address::Address,
-            layout::{Backend, BackendState, Refresh, Vip},
+            layout::{Backend, BackendState, Refresh, Target, Vip},
         };
         let backend =
             Backend { state: BackendState::Ready.code(), generation: 4, ..Backend::default() };
@@ -164,7 +164,8 @@ mod tests {
             scope: 1,
             refresh_ticks: 16,
             refresh: Refresh::Activity.code(),
-            pad: [0; 7],
+            target: Target::Pool.code(),
+            pad: [0; 6],
         };
         let times = ScopeTimes { timeout_ns: vip.timeout_ns, max_lifetime_ns: vip.max_lifetime_ns };
         let mut dead = 0;
