@@ -117,10 +117,11 @@ events! {
     FlowEvicted = 46, "flow_evicted", Noted, "A flow under way gave its place to another; its next packet follows pin and hash.";
     SynSent = 47, "syn_sent", Noted, "A SYN was sent by pin or hash; nothing is kept of it until its client answers.";
     FlowLimited = 48, "flow_limited", Noted, "Beyond the rate of new flows: the packet was sent by pin or hash, and leaves no trace.";
-    DropFlood = 49, "drop_flood", Dropped, "Beyond the rate of new flows, and without one there is no second choice of its backend.";
+    DropFlood = 49, "drop_flood", Dropped, "Beyond the rate of new flows or connections, and without one there is no second choice of its backend.";
     PassGroupFrame = 50, "pass_group_frame", Passed, "To a broadcast or multicast link-layer address.";
     DropUdpUnsummed = 51, "drop_udp_unsummed", Dropped, "A UDP datagram over IPv6 without a checksum.";
     PassPathMtu = 52, "pass_path_mtu", Passed, "An ICMP error of a router inside a tunnel: its packet was too big there.";
+    PassSidecar = 53, "pass_sidecar", Passed, "For an http or https listener, or an ICMP error about a connection to one: the sidecar's.";
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Map names, capacities and the version of the layouts.
 
 /// Moves with every change of a key, a value or the meaning of one.
-pub const LAYOUT_VERSION: u32 = 10;
+pub const LAYOUT_VERSION: u32 = 11;
 
 /// Array of [`crate::layout::VipRow`]; row 0 is nobody's.
 pub const VIPS: &str = "VIPS";

@@ -34,6 +34,27 @@ pub(crate) fn no_listener() {
     }
 }
 
+/// Counts a packet in the middle of a connection that is passed to the sidecar, and its bytes.
+#[inline(always)]
+pub(crate) fn to_sidecar(listener: u32, bytes: u64) {
+    const CODE: usize = Event::PassSidecar as usize;
+    let Some(row) = LISTENER_STATS.get_ptr_mut(listener) else { return };
+    // SAFETY: the row is this CPU's own, and nothing interrupts the program on it.
+    let row = unsafe { &mut *row };
+    if let Some(count) = row.events.get_mut(CODE) {
+        *count += 1;
+    }
+    row.bytes_in += bytes;
+}
+
+/// Counts the bytes of a packet that is passed to the sidecar, from its Ethernet header on.
+#[inline(always)]
+pub(crate) fn bytes_up(listener: u32, bytes: u64) {
+    let Some(row) = LISTENER_STATS.get_ptr_mut(listener) else { return };
+    // SAFETY: the row is this CPU's own, and nothing interrupts the program on it.
+    unsafe { (*row).bytes_in += bytes };
+}
+
 /// Counts a packet of a flow under way that is forwarded, and its bytes.
 #[inline(always)]
 pub(crate) fn forwarded(listener: u32, backend: u32, bytes: u64) {

@@ -23,14 +23,15 @@ use crate::{
 /// Notes where a datagram's first fragment, to which `fate` has happened, goes, so that the
 /// others follow it. The fate is its own, but where it cannot go on.
 ///
-/// Not noted are datagrams for addresses without listeners: their fragments are passed up anyway.
+/// Not noted are datagrams for addresses without listeners of layer 4: their fragments are passed up
+/// anyway.
 #[inline(never)]
 pub(crate) fn first(ctx: &XdpContext, fate: Result<Event, Event>) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     let course = match fate {
         Ok(Event::Forwarded) => Course::Forwarded,
         Ok(Event::Replied) => Course::Replied,
-        Err(Event::PassNoListener | Event::PassStaleReply) => {
+        Err(Event::PassNoListener | Event::PassStaleReply | Event::PassSidecar) => {
             if !listens(&work.packet.key) {
                 return fate;
             }
@@ -101,9 +102,12 @@ fn next_id() -> u16 {
 pub(crate) fn later(ctx: &XdpContext) -> Result<Event, Event> {
     let work = work().ok_or(Event::DropInternal)?;
     if work.packet.part.has_header() {
-        // The header is not all in it.
-        let listens = listens(&work.packet.key);
-        return Err(if listens { Event::DropBadFragment } else { Event::PassFragment });
+        // The header is not all in it. Nor may a connection to the sidecar be opened so: its flags
+        // would come in another fragment, which no rate knows.
+        let FlowKey { destination, protocol, .. } = work.packet.key;
+        let refused = classify::own(&destination)
+            .is_some_and(|own| own.has_listener(protocol) || own.has_sidecar(protocol));
+        return Err(if refused { Event::DropBadFragment } else { Event::PassFragment });
     }
     let now_ns = clock::now_ns();
     key(work);
@@ -193,7 +197,7 @@ fn check(work: &Work) -> Result<(), Event> {
     if packet.hops_left <= 1 { Err(Event::DropTtlExceeded) } else { Ok(()) }
 }
 
-/// Do listeners of the packet's protocol have the address that it goes to?
+/// Do layer-4 listeners of the packet's protocol have the address that it goes to?
 #[inline(always)]
 fn listens(packet: &FlowKey) -> bool {
     classify::own(&packet.destination).is_some_and(|own| own.has_listener(packet.protocol))

@@ -89,6 +89,9 @@ fn error() -> Result<Event, Event> {
     work.translated = 0;
     if let Some(vip) = classify::vip(&work.packet.key) {
         work.listener = vip.listener;
+        if vip.is_sidecars() {
+            return Err(Event::PassSidecar);
+        }
         let Some(judging) = Judging::new(vip) else { return Err(Event::DropInternal) };
         return to_backend(&judging);
     }

@@ -50,6 +50,7 @@ mod reset;
 mod rewrite;
 mod running;
 mod select;
+mod sidecar;
 mod sweep;
 mod too_big;
 mod transmit;
@@ -80,7 +81,12 @@ fn holdfast(ctx: XdpContext) -> u32 {
     count::event(listener, event);
     match event.kind() {
         EventKind::Sent => action,
-        EventKind::Passed => xdp_action::XDP_PASS,
+        EventKind::Passed => {
+            if event == Event::PassSidecar {
+                count::bytes_up(listener, ctx::len(&ctx) as u64);
+            }
+            xdp_action::XDP_PASS
+        }
         EventKind::Dropped | EventKind::Noted => {
             log_drop(&ctx, event as u32, listener);
             xdp_action::XDP_DROP
@@ -130,6 +136,7 @@ fn stages(ctx: &XdpContext) -> Result<(Event, u32), Event> {
         Kind::Ports => {
             let parsed = work().ok_or(Event::DropInternal)?;
             let fate = match classify::vip(&parsed.packet.key) {
+                Some(vip) if vip.is_sidecars() => Err(sidecar::place(vip)),
                 Some(vip) => flow::to_backend(ctx, parsed, vip),
                 None => reply::to_client(parsed),
             };

@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Verb::Sidecar(arguments) = &cli.verb {
+    if let Verb::ServeHttp(arguments) = &cli.verb {
         return sidecar(&arguments.user);
     }
     memory::frugal();
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Verb::Client(verb) => return cli::client::run(&cli.socket, verb),
         Verb::Check(arguments) => return check(arguments),
         Verb::Decap(arguments) => return cli::decap::run(arguments, &mut stdout(), &mut stderr()),
-        Verb::Sidecar(_) => unreachable!("above"),
+        Verb::ServeHttp(_) => unreachable!("above"),
         Verb::Run(file) => match accepted(&file.config, false, For::Run) {
             Err(code) => return code,
             Ok((config, notes)) => run(config, &notes, &file.config),

@@ -3,7 +3,11 @@
 //! Owns what follows from the configuration alone. Never looks at ids, at maps, or at what is
 //! known of backends.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use lb_common::{
     address::Address,
@@ -26,7 +30,7 @@ pub struct Model {
     pub echo: bool,
     /// Pools, in the order of the file.
     pub pools: Vec<Pool>,
-    /// Listeners, in the order of the file.
+    /// Listeners of layer 4 in the order of the file, then those of layer 7.
     pub listeners: Vec<Listener>,
 }
 
@@ -87,10 +91,22 @@ pub struct Listener {
     pub name: String,
     /// Its address, port and protocol.
     pub key: VipKey,
-    /// Index into [`Model::pools`].
-    pub pool: usize,
-    /// `None`: flows are balanced one by one.
-    pub pins: Option<Pins>,
+    /// Who gets its packets.
+    pub target: Target,
+}
+
+/// Who gets a listener's packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The backends of a pool.
+    Pool {
+        /// Index into [`Model::pools`].
+        pool: usize,
+        /// `None`: flows are balanced one by one.
+        pins: Option<Pins>,
+    },
+    /// The sidecar, which has pools of its own choice.
+    Sidecar,
 }
 
 /// How a listener pins clients.
@@ -142,7 +158,12 @@ impl Model {
             flood: flood(&config.flood),
             echo: config.agent.echo,
             pools: config.pools.iter().map(pool).collect(),
-            listeners: config.listeners.iter().map(listener).collect(),
+            listeners: config
+                .listeners
+                .iter()
+                .map(listener)
+                .chain(config.http_listeners.iter().map(http_listener))
+                .collect(),
         }
     }
 
@@ -155,7 +176,10 @@ impl Model {
             let protocol = if tcp { Features::TCP } else { Features::UDP };
             family(listener.key.address.is_v4()).with(protocol)
         };
-        let of_pool = |pool: &Pool| match pool.forward {
+        let used: HashSet<usize> = self.listeners.iter().filter_map(Listener::pool).collect();
+        let of_pool = |(place, pool): (usize, &Pool)| match pool.forward {
+            // The sidecar translates nothing; flows that were translated say so themselves.
+            layout::Forward::Nat if !used.contains(&place) => Features::default(),
             layout::Forward::Nat => Features::NAT,
             layout::Forward::Dsr => Features::default(),
             // Errors from inside a tunnel are of its own family.
@@ -166,12 +190,24 @@ impl Model {
                 .fold(Features::TUNNEL, Features::with),
         };
         let of_listeners = self.listeners.iter().map(of_listener);
-        of_listeners.chain(self.pools.iter().map(of_pool)).fold(Features::default(), Features::with)
+        let of_pools = self.pools.iter().enumerate().map(of_pool);
+        of_listeners.chain(of_pools).fold(Features::default(), Features::with)
     }
 
     /// All backends with their pools.
     pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
         self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+    }
+}
+
+impl Listener {
+    /// The pool that its packets go to; index into [`Model::pools`].
+    #[must_use]
+    pub fn pool(&self) -> Option<usize> {
+        match self.target {
+            Target::Pool { pool, .. } => Some(pool),
+            Target::Sidecar => None,
+        }
     }
 }
 
@@ -237,20 +273,29 @@ fn backend(backend: &config::Backend) -> Backend {
 }
 
 fn listener(listener: &config::Listener) -> Listener {
+    let protocol = match listener.protocol {
+        config::Protocol::Tcp => layout::Protocol::Tcp,
+        config::Protocol::Udp => layout::Protocol::Udp,
+    };
+    let pins = listener.persistence.as_ref().map(|persistence| pins(&listener.name, persistence));
     Listener {
         name: listener.name.clone(),
-        key: VipKey {
-            address: listener.address.ip().into(),
-            port_be: listener.address.port().to_be(),
-            protocol: match listener.protocol {
-                config::Protocol::Tcp => layout::Protocol::Tcp.code(),
-                config::Protocol::Udp => layout::Protocol::Udp.code(),
-            },
-            pad: 0,
-        },
-        pool: listener.pool,
-        pins: listener.persistence.as_ref().map(|persistence| pins(&listener.name, persistence)),
+        key: key(listener.address, protocol),
+        target: Target::Pool { pool: listener.pool, pins },
     }
+}
+
+fn http_listener(listener: &config::http::HttpListener) -> Listener {
+    Listener {
+        name: listener.name.clone(),
+        key: key(listener.address, layout::Protocol::Tcp),
+        target: Target::Sidecar,
+    }
+}
+
+fn key(at: SocketAddr, protocol: layout::Protocol) -> VipKey {
+    let (address, port_be) = (at.ip().into(), at.port().to_be());
+    VipKey { address, port_be, protocol: protocol.code(), pad: 0 }
 }
 
 fn pins(listener: &str, persistence: &config::Persistence) -> Pins {
@@ -303,5 +348,9 @@ mod tests {
         check(v4, "tcp", "tunnel", "fd00::1", tunnel.with(Features::V6));
         let both = Features::V6.with(Features::UDP);
         check(v6, "udp", "dsr", "fd00::1", both);
+        // The sidecar connects to backends itself, whatever the pool does with packets.
+        let both = Features::V6.with(Features::TCP);
+        check(v6, "http", "nat", "10.0.0.1:80", both);
+        check(v6, "http", "dsr", "10.0.0.1:80", both);
     }
 }

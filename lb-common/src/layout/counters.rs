@@ -8,7 +8,7 @@ pod! {
     pub struct ListenerCounters {
         /// By [`crate::event::Event`] code.
         pub events: [u64; EVENTS],
-        /// Bytes forwarded to backends, from the Ethernet header on.
+        /// Bytes forwarded to backends or passed to the sidecar, from the Ethernet header on.
         pub bytes_in: u64,
         /// Bytes forwarded to clients (`nat`), from the Ethernet header on.
         pub bytes_out: u64,

@@ -27,14 +27,14 @@ pub use flood::Flood;
 pub use flow::{FLOWS_IN_LINE, Flow, FlowEntry, FlowKey, FlowLine, FlowSpace, Reply, TcpState};
 pub use fragment::{Course, Datagram, FragmentKey};
 pub use identity::{IdentityKey, Kind, NAME_BYTES, Name};
-pub use own::{OWN_ECHO, OWN_TCP, OWN_UDP, Own};
+pub use own::{OWN_ECHO, OWN_SIDECAR, OWN_TCP, OWN_UDP, Own};
 pub use pin::{Pin, PinKey};
 pub use running::Running;
 pub use settings::{Meta, Reclaim, STATES, Settings};
 pub use sweep::{Lives, ScopeTimes, SweepRules};
 pub use tunnel::{Encapsulation, Tunnel};
 pub use vip::{
-    Forward, Pool, Protocol, Refresh, Scheduler, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow,
+    Forward, Pool, Protocol, Refresh, Scheduler, Target, VIPS_IN_LINE, Vip, VipKey, VipLine, VipRow,
 };
 
 /// Declares a struct that may cross the kernel boundary.

@@ -2,12 +2,14 @@
 
 use super::{Protocol, pod};
 
-/// Bit of [`Own::flags`]: TCP listeners have the address.
+/// Bit of [`Own::flags`]: TCP listeners of layer 4 have the address.
 pub const OWN_TCP: u8 = 1;
 /// Bit of [`Own::flags`]: UDP listeners have the address.
 pub const OWN_UDP: u8 = 2;
 /// Bit of [`Own::flags`]: echo requests to the address are answered.
 pub const OWN_ECHO: u8 = 4;
+/// Bit of [`Own::flags`]: the sidecar's listeners have the address.
+pub const OWN_SIDECAR: u8 = 8;
 
 pod! {
     /// Value of the map `OWN`, by address. All zero: a NAT source without listeners.
@@ -19,7 +21,7 @@ pod! {
         pub tcp_port_be: u16,
         /// The same of UDP listeners.
         pub udp_port_be: u16,
-        /// [`OWN_TCP`], [`OWN_UDP`], [`OWN_ECHO`].
+        /// [`OWN_TCP`], [`OWN_UDP`], [`OWN_ECHO`], [`OWN_SIDECAR`].
         pub flags: u8,
         /// Zero.
         pub pad: u8,
@@ -27,7 +29,7 @@ pod! {
 }
 
 impl Own {
-    /// Do listeners of that protocol, an IP protocol number, have the address?
+    /// Do layer-4 listeners of that protocol, an IP protocol number, have the address?
     #[inline(always)]
     #[must_use]
     pub const fn has_listener(&self, protocol: u8) -> bool {
@@ -57,6 +59,13 @@ impl Own {
         }
     }
 
+    /// Do listeners of the sidecar's, of that IP protocol number, have the address?
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_sidecar(&self, protocol: u8) -> bool {
+        self.flags & OWN_SIDECAR != 0 && protocol == Protocol::Tcp.code()
+    }
+
     /// Are echo requests answered?
     #[inline(always)]
     #[must_use]
@@ -76,5 +85,8 @@ mod tests {
         assert_eq!([6, 17, 1].map(|protocol| own.port_be(protocol)), [1, 2, 0]);
         assert!(!own.answers_echo() && Own { flags: OWN_ECHO, ..own }.answers_echo());
         assert!(!Own { flags: OWN_ECHO, ..own }.has_listener(17));
+        let sidecars = Own { flags: OWN_SIDECAR, ..own };
+        assert_eq!([6, 17, 1].map(|protocol| sidecars.has_sidecar(protocol)), [true, false, false]);
+        assert!(!sidecars.has_listener(6) && !own.has_sidecar(6));
     }
 }

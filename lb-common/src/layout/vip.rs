@@ -49,6 +49,16 @@ code! {
     }
 }
 
+code! {
+    /// Who gets what comes to a VIP.
+    pub enum Target {
+        /// The backends of its pool.
+        Pool = 0,
+        /// The sidecar, on a socket of this machine.
+        Sidecar = 1,
+    }
+}
+
 pod! {
     /// What a VIP is found by.
     #[derive(PartialOrd, Ord, Hash)]
@@ -65,7 +75,7 @@ pod! {
 }
 
 pod! {
-    /// What a destination leads to.
+    /// What a destination leads to. Of [`Target::Sidecar`] nothing else counts but its listener.
     pub struct Vip {
         /// A pin is valid while it was seen less than this ago (P3), in nanoseconds.
         pub timeout_ns: u64,
@@ -85,8 +95,19 @@ pod! {
         pub refresh_ticks: u32,
         /// A [`Refresh`] code.
         pub refresh: u8,
+        /// A [`Target`] code.
+        pub target: u8,
         /// Zero.
-        pub pad: [u8; 7],
+        pub pad: [u8; 6],
+    }
+}
+
+impl Vip {
+    /// Is it the sidecar's?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_sidecars(&self) -> bool {
+        self.target == Target::Sidecar.code()
     }
 }
 

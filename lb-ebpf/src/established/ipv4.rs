@@ -8,7 +8,7 @@ use lb_common::{
 };
 use network_types::ip::Ipv4Hdr;
 
-use super::{L3, for_nobody, key, send, sums, translate, transport, way};
+use super::{L3, for_nobody, for_sidecar, key, send, sums, translate, transport, way};
 use crate::{
     classify,
     ctx::{len, ptr_at, read},
@@ -41,6 +41,9 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let flow = key(source, Address::from_v4(header.dst_addr), ports_be, header.proto);
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
+    if vip.is_sidecars() {
+        return Some(for_sidecar(ctx, vip, state));
+    }
     let way = way::of(vip, sums, &flow, state)?;
     if !way.fits(ctx, false, total_len) {
         return None;

@@ -4,7 +4,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::{address::Address, tunnel::class_of};
 use network_types::ip::Ipv6Hdr;
 
-use super::{L3, for_nobody, key, send, sums, translate, transport, way};
+use super::{L3, for_nobody, for_sidecar, key, send, sums, translate, transport, way};
 use crate::{
     classify,
     ctx::{len, ptr_at, read},
@@ -37,6 +37,9 @@ pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let flow = key(source, destination, ports_be, header.next_hdr);
     let sums = sums(&flow);
     let Some(vip) = classify::found_by(sums, &flow) else { return for_nobody(&flow, sums, state) };
+    if vip.is_sidecars() {
+        return Some(for_sidecar(ctx, vip, state));
+    }
     let way = way::of(vip, sums, &flow, state)?;
     let length = Ipv6Hdr::LEN as u32 + payload_len;
     if !way.fits(ctx, true, length) {

@@ -1,5 +1,6 @@
 //! The way of most packets, in front of all stages: a plain packet of a client whose flow is under
-//! way, on which nothing is to be noted; a backend's answer to one; and what is for nobody.
+//! way, on which nothing is to be noted; a backend's answer to one; what belongs to a connection to
+//! the sidecar; and what is for nobody.
 //!
 //! It decides nothing that the stages would not decide alike, and leaves to them whatever is not
 //! plain: tags, options, extension headers, fragments, flags that change a flow's state, headers
@@ -24,7 +25,7 @@ use lb_common::{
     features::Features,
     fingerprint::Destination,
     header::{TcpFlags, check_offset, check_udp},
-    layout::{FlowKey, Protocol, TcpState},
+    layout::{FlowKey, Protocol, TcpState, Vip},
 };
 use network_types::{eth::EthHdr, udp::UdpHdr};
 
@@ -139,6 +140,18 @@ fn for_nobody(flow: &FlowKey, destination: Destination, state: u8) -> Option<u32
     }
     count::no_listener();
     Some(xdp_action::XDP_PASS)
+}
+
+/// A packet for the sidecar goes up, unless it is something for the stages (0): one that may open a
+/// connection is. A function of its own, and cold: what layer 4 needs lies together.
+#[cold]
+#[inline(never)]
+fn for_sidecar(ctx: &XdpContext, vip: &Vip, state: u8) -> u32 {
+    if state == NO_STATE {
+        return 0;
+    }
+    count::to_sidecar(vip.listener, len(ctx) as u64);
+    xdp_action::XDP_PASS
 }
 
 /// Counts the packet, puts it into its tunnel if there is one, and writes its link-layer header: the

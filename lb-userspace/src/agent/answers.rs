@@ -1,5 +1,7 @@
 //! From the controller's types to those of the wire, and back. Pure.
 
+pub(super) mod http;
+
 use std::{
     path::Path,
     time::{Duration, SystemTime},
@@ -31,11 +33,13 @@ pub struct About<'a> {
     pub last_reload: Option<&'a (SystemTime, Result<(), String>)>,
     /// Names and modes of the interfaces.
     pub interfaces: Vec<wire::Interface>,
+    /// Layer 7, if there is.
+    pub http: Option<wire::Http>,
 }
 
 /// `GET /v1/status`.
 #[must_use]
-pub fn status(status: &Status, about: &About<'_>) -> wire::Status {
+pub fn status(status: &Status, about: About<'_>) -> wire::Status {
     let mut events = status.other.events;
     for listener in &status.listeners {
         for (total, count) in events.iter_mut().zip(listener.counters.events) {
@@ -54,7 +58,7 @@ pub fn status(status: &Status, about: &About<'_>) -> wire::Status {
             ok: outcome.is_ok(),
             error: outcome.as_ref().err().cloned(),
         }),
-        interfaces: about.interfaces.clone(),
+        interfaces: about.interfaces,
         tables: wire::Tables {
             counted_ms_ago: status
                 .counted_ns
@@ -66,6 +70,7 @@ pub fn status(status: &Status, about: &About<'_>) -> wire::Status {
         listeners: status.listeners.iter().map(listener).collect(),
         pools: status.pools.iter().map(wire::Pool::from).collect(),
         backends: status.backends.iter().map(backend).collect(),
+        http: about.http,
         events: wire::Events::of(&events),
     }
 }

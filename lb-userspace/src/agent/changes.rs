@@ -1,5 +1,7 @@
 //! What is different between two configurations, in words; and what only a restart can change.
 
+mod http;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt::Debug,
@@ -7,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    config::{Agent, Backend, Config, FlowTimeouts, Forward, Pool, Step, placed},
+    config::{Agent, Backend, Config, Flood, FlowTimeouts, Forward, Listener, Pool, Step, placed},
     loader::LoadError,
 };
 
@@ -54,36 +56,60 @@ pub fn refused_attach(error: &LoadError, agent: &Agent, file: &Path) -> String {
 /// A line for everything that is added, removed or changed.
 #[must_use]
 pub fn describe(old: &Config, new: &Config) -> Vec<String> {
+    // Every field by name: a new one is an error here until it is compared. Limits cannot change.
+    let Config { agent, limits: _, flood, pools, listeners: _, sidecar, http_listeners: _ } = old;
     let mut lines = Vec::new();
-    lines.extend(changed_keys(&old.agent, &new.agent).map(|key| format!("agent.{key}: changed")));
-    let pool_name = |config: &Config, index: usize| config.pools[index].name.clone();
-    compare(
-        "pool",
-        &mut lines,
-        old.pools.iter().map(pool_itself),
-        new.pools.iter().map(pool_itself),
+    lines.extend(changed_keys(agent, &new.agent).map(|key| format!("agent.{key}: changed")));
+    lines.extend(flood_keys(flood, &new.flood).map(|key| format!("flood.{key}: changed")));
+    lines.extend(
+        http::sidecar_keys(sidecar, &new.sidecar).map(|key| format!("sidecar.{key}: changed")),
     );
+    compare("pool", &mut lines, pools.iter().map(pool_itself), new.pools.iter().map(pool_itself));
     compare("backend", &mut lines, backends(old), backends(new));
-    let listeners = |config: &Config| {
-        let all = config.listeners.iter().map(|listener| {
-            let name = listener.name.clone();
-            let rest = (
-                listener.protocol,
-                listener.address,
-                pool_name(config, listener.pool),
-                listener.persistence.clone(),
-            );
-            (name, rest)
-        });
-        all.collect::<Vec<_>>()
-    };
-    compare("listener", &mut lines, listeners(old).into_iter(), listeners(new).into_iter());
+    compare("listener", &mut lines, listeners(old), listeners(new));
     lines
 }
 
-/// A pool with what can change of it but its backends.
+/// A pool with what can change of it but its backends, and how it forwards to them.
 fn pool_itself(pool: &Pool) -> (String, impl PartialEq + Debug) {
-    (pool.name.clone(), (&pool.health, pool.on_down, pool.scheduler, pool.slow_start))
+    let Pool {
+        name,
+        forward: _,
+        on_down,
+        scheduler,
+        slow_start,
+        nat_sources,
+        health,
+        http,
+        backends: _,
+    } = pool;
+    (name.clone(), (health, on_down, scheduler, slow_start, nat_sources, http))
+}
+
+/// The listeners of both layers with what can change of them.
+fn listeners(config: &Config) -> impl Iterator<Item = (String, impl PartialEq + Debug)> {
+    let pool_name = |index: usize| config.pools[index].name.as_str();
+    let packets = config.listeners.iter().map(move |listener| {
+        let Listener { name, protocol, address, pool, persistence } = listener;
+        (name.clone(), (Some((protocol, address, pool_name(*pool), persistence)), None))
+    });
+    let requests = config
+        .http_listeners
+        .iter()
+        .map(|listener| (listener.name.clone(), (None, Some(http::listener(config, listener)))));
+    packets.chain(requests)
+}
+
+/// Keys of `[flood]` that differ.
+fn flood_keys(old: &Flood, new: &Flood) -> impl Iterator<Item = &'static str> {
+    let Flood { flows_per_second, network_flows_per_second, network_v4, network_v6 } = old;
+    let keys = [
+        ("flows_per_second", *flows_per_second != new.flows_per_second),
+        ("network_flows_per_second", *network_flows_per_second != new.network_flows_per_second),
+        ("network_v4", *network_v4 != new.network_v4),
+        ("network_v6", *network_v6 != new.network_v6),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
 }
 
 /// Keys of `[agent]` that differ.
@@ -185,6 +211,12 @@ pool = "web"
             "[\"eth0\"]",
             "[\"eth0\"]\necho = false\nflow_timeouts = { udp = \"9s\" }",
             &["agent.echo: changed", "agent.flow_timeouts.udp: changed"],
+        );
+        check("[[pool]]", "[flood]\nnetwork_v4 = 32\n[[pool]]", &["flood.network_v4: changed"]);
+        check(
+            "name = \"web\"\n",
+            "name = \"web\"\nnat_sources = [\"10.0.0.9\"]\n",
+            &["pool web: changed"],
         );
     }
 

@@ -2,8 +2,10 @@
 
 pub mod answers;
 pub mod changes;
+mod explain;
 pub mod instance;
 mod keeper;
+mod layer7;
 mod network;
 mod news;
 pub mod sidecar;

@@ -216,6 +216,12 @@ impl Writer {
                 drop(reply.send(self.set_intent(&backend, intent)));
             }
             Command::Reload(reply) => drop(reply.send(self.reload().await)),
+            Command::Keys(reply) => drop(reply.send(Ok(self.keys()))),
+            Command::RotateKeys { after_s, reply } => drop(reply.send(self.rotate_keys(after_s))),
+            Command::ExplainCookie { value, reply } => {
+                drop(reply.send(self.explain_cookie(&value)));
+            }
+            Command::ReplaceSidecar(reply) => drop(reply.send(self.replace_sidecar())),
         }
     }
 
@@ -227,8 +233,13 @@ impl Writer {
             config: &self.config_path,
             last_reload: self.last_reload.as_ref(),
             interfaces: self.interfaces.clone(),
+            http: answers::http::http(
+                self.keeper.controller.config(),
+                &self.sidecar.standing(),
+                SystemTime::now(),
+            ),
         };
-        Ok(answers::status(&status, &about))
+        Ok(answers::status(&status, about))
     }
 
     fn sessions(&mut self, query: &SessionsQuery) -> Result<wire::SessionsPage, CommandError> {
@@ -256,6 +267,7 @@ impl Writer {
         if let Some(name) = &filter.listener
             && !config.listeners.iter().any(|listener| listener.name == *name)
         {
+            self.kept_in_cookies(name)?;
             let known = config.listeners.iter().map(|listener| listener.name.as_str());
             return Err(CommandError::not_found("listener", name, known));
         }
@@ -298,7 +310,13 @@ impl Writer {
             .find(|backend| backend.name == name)
             .map(answers::backend)
             .ok_or_else(|| CommandError::Internal(format!("{name} is not in the status")))?;
-        Ok(wire::IntentSet { previous, backend, counted_ms_ago: self.counted_ms_ago() })
+        let http = answers::http::backend(
+            self.keeper.controller.config(),
+            &self.sidecar.standing().totals,
+            name,
+            SystemTime::now(),
+        );
+        Ok(wire::IntentSet { previous, backend, http, counted_ms_ago: self.counted_ms_ago() })
     }
 
     async fn reload(&mut self) -> Result<wire::Reloaded, CommandError> {
@@ -421,7 +439,7 @@ async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, JoinErro
     }
 }
 
-fn internal(error: impl std::fmt::Display) -> CommandError {
+pub(super) fn internal(error: impl std::fmt::Display) -> CommandError {
     error!("{error}");
     CommandError::Internal(error.to_string())
 }

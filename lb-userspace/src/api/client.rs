@@ -127,6 +127,41 @@ impl Client {
         self.read(&self.send(Method::POST, "/v1/reload", Bytes::new()).await?)
     }
 
+    /// The keys of cookies, as the JSON that the agent sent.
+    pub async fn keys_json(&self) -> Result<Bytes, ClientError> {
+        self.send(Method::GET, "/v1/keys", Bytes::new()).await
+    }
+
+    /// The keys of cookies.
+    pub async fn keys(&self) -> Result<wire::Keys, ClientError> {
+        self.read(&self.keys_json().await?)
+    }
+
+    /// Adds a key.
+    pub async fn rotate_keys(
+        &self,
+        request: &wire::RotateRequest,
+    ) -> Result<wire::Rotated, ClientError> {
+        self.post("/v1/keys/rotate", request).await
+    }
+
+    /// What a cookie means, as the JSON that the agent sent.
+    pub async fn explain_cookie_json(&self, value: &str) -> Result<Bytes, ClientError> {
+        let request = wire::ExplainRequest { value: value.to_owned() };
+        let body = serde_json::to_vec(&request).map_err(|error| self.connection(error))?;
+        self.send(Method::POST, "/v1/cookie/explain", body.into()).await
+    }
+
+    /// What a cookie means.
+    pub async fn explain_cookie(&self, value: &str) -> Result<wire::Explained, ClientError> {
+        self.read(&self.explain_cookie_json(value).await?)
+    }
+
+    /// Puts another sidecar in the place of the one that runs.
+    pub async fn replace_sidecar(&self) -> Result<wire::Replaced, ClientError> {
+        self.read(&self.send(Method::POST, "/v1/sidecar/replace", Bytes::new()).await?)
+    }
+
     /// Is an agent there that takes commands?
     pub async fn health(&self) -> Result<wire::Alive, ClientError> {
         self.read(&self.send(Method::GET, "/v1/health", Bytes::new()).await?)

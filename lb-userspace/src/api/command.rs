@@ -38,6 +38,24 @@ pub enum Command {
     },
     /// Read the configuration file again; all or nothing.
     Reload(Reply<wire::Reloaded>),
+    /// Which keys cookies are sealed with.
+    Keys(Reply<wire::Keys>),
+    /// Add a key.
+    RotateKeys {
+        /// When it begins to seal, from now.
+        after_s: u64,
+        /// The key.
+        reply: Reply<wire::Rotated>,
+    },
+    /// Say what a cookie means.
+    ExplainCookie {
+        /// As somebody pasted it.
+        value: String,
+        /// What it means.
+        reply: Reply<wire::Explained>,
+    },
+    /// Put another sidecar in the place of the one that runs.
+    ReplaceSidecar(Reply<wire::Replaced>),
 }
 
 /// Which pins are meant; every condition that is there must hold.

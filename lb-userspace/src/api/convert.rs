@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::wire;
-use crate::config::{Forward, Persistence, Pool, Protocol, Refresh, TunnelKind};
+use crate::config::{
+    Forward, Persistence, Pool, Protocol, Refresh, TunnelKind,
+    http::{HostPattern, HttpListener, HttpMode, HttpPersistence},
+};
 
 /// `tcp` or `udp`.
 #[must_use]
@@ -12,6 +15,18 @@ pub const fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     }
+}
+
+/// `http` or `https`.
+#[must_use]
+pub const fn http_protocol(listener: &HttpListener) -> &'static str {
+    if listener.certificates.is_empty() { "http" } else { "https" }
+}
+
+/// `None`: any.
+#[must_use]
+pub fn host(host: &HostPattern) -> Option<String> {
+    (*host != HostPattern::Any).then(|| host.to_string())
 }
 
 /// Where a backend is, with its port if it has one of its own.
@@ -62,6 +77,30 @@ impl From<&Persistence> for wire::Persistence {
             max_lifetime_s: persistence.max_lifetime.map(|bound| bound.as_secs()),
             prefix_v4: persistence.prefix_v4,
             prefix_v6: persistence.prefix_v6,
+        }
+    }
+}
+
+impl From<&HttpPersistence> for wire::HttpPersistence {
+    fn from(persistence: &HttpPersistence) -> Self {
+        let (mode, cookie) = match &persistence.mode {
+            HttpMode::Insert(insert) => ("cookie-insert", Some(&insert.cookie)),
+            HttpMode::Rewrite { cookie } => ("cookie-rewrite", Some(cookie)),
+            HttpMode::SourceIp(_) => ("source-ip", None),
+        };
+        let (insert, by_address) = match &persistence.mode {
+            HttpMode::Insert(insert) => (Some(insert), None),
+            HttpMode::Rewrite { .. } => (None, None),
+            HttpMode::SourceIp(by_address) => (None, Some(by_address)),
+        };
+        Self {
+            mode: mode.to_owned(),
+            cookie: cookie.cloned(),
+            timeout_s: insert.map(|insert| insert.timeout.as_secs()),
+            max_lifetime_s: insert
+                .and_then(|insert| insert.max_lifetime)
+                .map(|bound| bound.as_secs()),
+            by_address: by_address.map(wire::Persistence::from),
         }
     }
 }

@@ -52,11 +52,16 @@ enum Route<'a> {
         backend: &'a str,
     },
     Reload,
+    Keys,
+    Rotate,
+    Explain,
+    Replace,
 }
 
 /// The paths, for the answer to a wrong one.
 const PATHS: &str = "GET /v1/health, GET /v1/status, GET /v1/sessions, POST /v1/sessions/flush, \
-                     POST /v1/backends/NAME/intent, POST /v1/reload";
+                     POST /v1/backends/NAME/intent, POST /v1/reload, GET /v1/keys, \
+                     POST /v1/keys/rotate, POST /v1/cookie/explain, POST /v1/sidecar/replace";
 
 /// Answers a request; never fails, never panics, ends within about a minute.
 pub(super) async fn answer<B>(
@@ -117,6 +122,16 @@ where
             )
         }
         Route::Reload => json(&ask(commands, place, Command::Reload).await?),
+        Route::Keys => json(&ask(commands, place, Command::Keys).await?),
+        Route::Rotate => {
+            let after_s = rotate_after_s(&from_json(body).await?)?;
+            json(&ask(commands, place, |reply| Command::RotateKeys { after_s, reply }).await?)
+        }
+        Route::Explain => {
+            let wire::ExplainRequest { value } = from_json(body).await?;
+            json(&ask(commands, place, |reply| Command::ExplainCookie { value, reply }).await?)
+        }
+        Route::Replace => json(&ask(commands, place, Command::ReplaceSidecar).await?),
     }
 }
 
@@ -127,6 +142,10 @@ fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Failure> {
         "/v1/sessions" => (Method::GET, Route::Sessions),
         "/v1/sessions/flush" => (Method::POST, Route::Flush),
         "/v1/reload" => (Method::POST, Route::Reload),
+        "/v1/keys" => (Method::GET, Route::Keys),
+        "/v1/keys/rotate" => (Method::POST, Route::Rotate),
+        "/v1/cookie/explain" => (Method::POST, Route::Explain),
+        "/v1/sidecar/replace" => (Method::POST, Route::Replace),
         _ => {
             let backend = path
                 .strip_prefix("/v1/backends/")
@@ -159,6 +178,16 @@ fn flush_filter(request: wire::FlushRequest) -> Result<Filter, Failure> {
         Err(Failure::bad_request(
             "which sessions? Give `listener`, `backend` or `client`, or `all`: true".into(),
         ))
+    }
+}
+
+fn rotate_after_s(request: &wire::RotateRequest) -> Result<u64, Failure> {
+    let most = wire::RotateRequest::AFTER_S_MAX;
+    match request.after_s {
+        after_s if after_s <= most => Ok(after_s),
+        after_s => {
+            Err(Failure::bad_request(format!("`after_s` is {after_s}; allowed: 0 to {most}")))
+        }
     }
 }
 
@@ -281,55 +310,4 @@ impl From<CommandError> for Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_and_methods() {
-        let check = |method: Method, path: &str, want: Result<Route<'_>, u16>| {
-            let got = route(&method, path).map_err(|failure| failure.status.as_u16());
-            assert_eq!(got, want, "{method} {path}");
-        };
-        check(Method::GET, "/v1/health", Ok(Route::Health));
-        check(Method::GET, "/v1/status", Ok(Route::Status));
-        check(Method::GET, "/v1/sessions", Ok(Route::Sessions));
-        check(Method::POST, "/v1/sessions/flush", Ok(Route::Flush));
-        check(Method::POST, "/v1/reload", Ok(Route::Reload));
-        check(Method::POST, "/v1/backends/a/intent", Ok(Route::Intent { backend: "a" }));
-        check(Method::GET, "/v1/backends/a/intent", Err(405));
-        check(Method::POST, "/v1/status", Err(405));
-        check(Method::HEAD, "/v1/status", Err(405));
-        check(Method::GET, "/v1/reload", Err(405));
-        for path in [
-            "/",
-            "/v1",
-            "/v1/status/",
-            "/v2/status",
-            "/v1/backends//intent",
-            "/v1/backends/a",
-            "/v1/backends/a/b/intent",
-            "/v1/backends/intent",
-            "//v1/status",
-        ] {
-            check(Method::GET, path, Err(404));
-            check(Method::POST, path, Err(404));
-        }
-    }
-
-    #[test]
-    fn a_flush_needs_a_filter_or_all_and_not_both() {
-        let check = |text: &str, want: Result<bool, u16>| {
-            let request = serde_json::from_str(text).expect("request");
-            let got = flush_filter(request)
-                .map(|filter| filter.is_empty())
-                .map_err(|failure| failure.status.as_u16());
-            assert_eq!(got, want, "{text}");
-        };
-        check("{}", Err(400));
-        check(r#"{"all": false}"#, Err(400));
-        check(r#"{"all": true}"#, Ok(true));
-        check(r#"{"backend": "a"}"#, Ok(false));
-        check(r#"{"client": "10.0.0.0/8", "listener": "web"}"#, Ok(false));
-        check(r#"{"all": true, "backend": "a"}"#, Err(400));
-    }
-}
+mod tests;

@@ -4,6 +4,9 @@
 //! header on. Counters begin when their listener or backend was first configured and outlive the
 //! agent. A reader passes over fields that it does not know.
 
+mod cookies;
+mod http;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -12,6 +15,13 @@ use std::{
 use lb_common::event::{EVENTS, Event, EventKind};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    cookies::{
+        ExplainRequest, Explained, ExplainedBackend, ExplainedCookie, ExplainedLimit,
+        ExplainedRule, ExplainedSession, Key, Keys, Replaced, RotateRequest, Rotated,
+    },
+    http::{Http, HttpBackend, HttpListener, HttpPersistence, HttpRule, Sidecar},
+};
 use super::prefix::Prefix;
 pub use crate::control::facts::Intent;
 
@@ -42,6 +52,9 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// In the order of the configuration, then removed ones that flows or pins still name.
     pub backends: Vec<Backend>,
+    /// Layer 7; null: there is no listener of it.
+    #[serde(default)]
+    pub http: Option<Http>,
     /// What was counted over all listeners, and for none.
     pub events: Events,
 }
@@ -352,6 +365,9 @@ pub struct IntentSet {
     pub previous: Intent,
     /// The backend now.
     pub backend: Backend,
+    /// Its requests, if its pool serves layer 7.
+    #[serde(default)]
+    pub http: Option<HttpBackend>,
     /// How long ago its pins and flows were counted; null: not yet.
     #[serde(default)]
     pub counted_ms_ago: Option<u64>,

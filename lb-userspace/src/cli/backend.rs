@@ -3,10 +3,10 @@
 use super::{
     BackendVerb,
     human::{duration, plural},
-    status::{reasons, state},
+    status::{last, reasons, state},
     table::printable,
 };
-use crate::api::wire::{BackendState, Intent, IntentSet};
+use crate::api::wire::{BackendState, HttpBackend, Intent, IntentSet};
 
 impl BackendVerb {
     /// The backend that is meant and what is wanted of it.
@@ -22,7 +22,7 @@ impl BackendVerb {
 
 /// What the backend is now, and what goes on there.
 pub(super) fn sentence(set: &IntentSet) -> String {
-    let IntentSet { previous, backend, counted_ms_ago } = set;
+    let IntentSet { previous, backend, http, counted_ms_ago } = set;
     let before = if *previous == backend.intent {
         format!(", as it was wanted before ({previous})")
     } else {
@@ -37,10 +37,16 @@ pub(super) fn sentence(set: &IntentSet) -> String {
     };
     let rest = match backend.state {
         BackendState::Draining => {
-            format!(": no new clients; {pins} and {flows} go on until they end or expire{counted}")
+            let here = format!("{pins} and {flows} go on until they end or expire{counted}");
+            format!(": no new clients; {here}{}", http.as_ref().map_or_else(String::new, stay))
         }
         BackendState::Evacuating => {
-            format!(": no new connections; left to run until they end: {flows}{counted}")
+            let here = format!("left to run until they end: {flows}{counted}");
+            let moving = http.as_ref().map_or_else(String::new, |http| {
+                let sessions = plural(http.sessions, "session");
+                format!("; held by cookie, and moved with their next requests: about {sessions}")
+            });
+            format!(": no new connections; {here}{moving}")
         }
         BackendState::Ready => String::new(),
         BackendState::Down | BackendState::Removed => ": it gets no connections".to_owned(),
@@ -53,16 +59,62 @@ pub(super) fn sentence(set: &IntentSet) -> String {
     printable(&text) + "\n"
 }
 
+/// What becomes of layer 7's sessions.
+fn stay(http: &HttpBackend) -> String {
+    if http.sessions == 0 && http.last_ends.is_none() && !http.own_cookies {
+        return "; no session held by cookie".to_owned();
+    }
+    let sessions = plural(http.sessions, "session");
+    format!("; about {sessions} held by cookie; {}, unless clients come back", last(http))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_of_layer_7_are_spoken_of() {
+        let check = |state, http: HttpBackend, want: &str| {
+            let mut backend = crate::cli::sample_status().backends.swap_remove(0);
+            backend.state = state;
+            let http = Some(http);
+            let set = IntentSet { previous: Intent::Ready, backend, http, counted_ms_ago: Some(0) };
+            let sentence = sentence(&set);
+            assert!(sentence.ends_with(want), "{sentence}");
+        };
+        let some = HttpBackend {
+            sessions: 1_234,
+            last_ends: Some(1),
+            last_ends_in_s: Some(720),
+            ..HttpBackend::default()
+        };
+        check(
+            BackendState::Draining,
+            some.clone(),
+            "; about 1,234 sessions held by cookie; last session ends in 12 min at the latest, \
+             unless clients come back.\n",
+        );
+        check(
+            BackendState::Draining,
+            HttpBackend { own_cookies: true, sessions: 1, ..HttpBackend::default() },
+            "; about 1 session held by cookie; sessions end with its own cookies, unless clients come \
+             back.\n",
+        );
+        check(BackendState::Draining, HttpBackend::default(), "; no session held by cookie.\n");
+        check(
+            BackendState::Evacuating,
+            some.clone(),
+            "; held by cookie, and moved with their next requests: about 1,234 sessions.\n",
+        );
+        check(BackendState::Down, some, ": it gets no connections.\n");
+    }
 
     #[test]
     fn old_figures_say_how_old_they_are() {
         let check = |counted_ms_ago, want: &str| {
             let mut backend = crate::cli::sample_status().backends.swap_remove(0);
             backend.state = BackendState::Draining;
-            let set = IntentSet { previous: Intent::Ready, backend, counted_ms_ago };
+            let set = IntentSet { previous: Intent::Ready, backend, http: None, counted_ms_ago };
             let sentence = sentence(&set);
             assert!(sentence.contains(want), "{sentence}");
         };

@@ -7,13 +7,16 @@ use std::{
 };
 
 use super::{
-    ClientVerb, SessionsArgs, SessionsVerb, backend,
+    ClientVerb, CookieVerb, KeysVerb, SessionsArgs, SessionsVerb, SidecarVerb, backend, cookie,
     exit::{VerbError, report},
     human::plural,
-    sessions, status,
+    keys, sessions, sidecar, status,
     table::printable,
 };
-use crate::api::{client::Client, wire::Reloaded};
+use crate::api::{
+    client::Client,
+    wire::{Reloaded, RotateRequest},
+};
 
 /// Carries out a verb against the agent on `socket`; output and errors go to the process's own.
 ///
@@ -58,6 +61,27 @@ async fn carry_out(
             let (name, intent) = verb.wanted();
             let set = client.set_intent(name, intent).await?;
             out.write_all(backend::sentence(&set).as_bytes())?;
+        }
+        ClientVerb::Keys(KeysVerb::List { json: true }) => {
+            out.write_all(&client.keys_json().await?)?;
+        }
+        ClientVerb::Keys(KeysVerb::List { json: false }) => {
+            out.write_all(keys::list(&client.keys().await?).as_bytes())?;
+        }
+        ClientVerb::Keys(KeysVerb::Rotate(args)) => {
+            let request = RotateRequest { after_s: args.after.as_secs() };
+            out.write_all(keys::rotated(&client.rotate_keys(&request).await?).as_bytes())?;
+        }
+        ClientVerb::Cookie(CookieVerb::Explain(args)) => {
+            let text = args.text().map_err(VerbError::Input)?;
+            if args.json {
+                out.write_all(&client.explain_cookie_json(&text).await?)?;
+            } else {
+                out.write_all(cookie::page(&client.explain_cookie(&text).await?).as_bytes())?;
+            }
+        }
+        ClientVerb::Sidecar(SidecarVerb::Replace) => {
+            out.write_all(sidecar::replaced(&client.replace_sidecar().await?).as_bytes())?;
         }
         ClientVerb::Reload => write_reloaded(&client.reload().await?, out)?,
     }

@@ -21,6 +21,9 @@ pub(super) enum VerbError {
     /// The agent was not reached, or said no.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The input could not be read.
+    #[error("read the input: {0}")]
+    Input(#[source] io::Error),
     /// The output could not be written.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -41,7 +44,7 @@ pub(super) fn report(result: Result<(), VerbError>, err: &mut dyn Write) -> Exit
             (WRONG, error.details.as_slice())
         }
         VerbError::Client(ClientError::Refused { error, .. }) => (FAILED, error.details.as_slice()),
-        VerbError::Client(_) | VerbError::Output(_) => (FAILED, &[][..]),
+        VerbError::Client(_) | VerbError::Input(_) | VerbError::Output(_) => (FAILED, &[][..]),
     };
     // There is nobody left to tell when this fails.
     write_error(&printable(&error.to_string()), details, err).ok();

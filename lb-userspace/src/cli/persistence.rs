@@ -1,10 +1,7 @@
 //! Persistence in a few words, for `status` and `check`.
 
 use super::human;
-use crate::{
-    api::wire,
-    config::http::{HttpMode, HttpPersistence},
-};
+use crate::api::wire;
 
 /// `30 min, activity, group site`; what is as usual is left out.
 pub(super) fn words(persistence: Option<&wire::Persistence>) -> String {
@@ -26,19 +23,17 @@ pub(super) fn words(persistence: Option<&wire::Persistence>) -> String {
 }
 
 /// `cookie SERVERID, 1 h`; what is as usual is left out.
-pub(super) fn http_words(persistence: Option<&HttpPersistence>) -> String {
-    let Some(HttpPersistence { mode, header: _ }) = persistence else { return words(None) };
-    match mode {
-        HttpMode::Insert(insert) => {
-            let timeout = human::duration(insert.timeout.as_secs());
-            let bound = insert.max_lifetime.map_or_else(String::new, |bound| {
-                format!(", at most {}", human::duration(bound.as_secs()))
-            });
-            format!("cookie {}, {timeout}{bound}", insert.cookie)
-        }
-        HttpMode::Rewrite { cookie } => format!("the backend's cookie {cookie}"),
-        HttpMode::SourceIp(by_address) => {
-            format!("by address, {}", words(Some(&wire::Persistence::from(by_address))))
-        }
+pub(super) fn http_words(persistence: Option<&wire::HttpPersistence>) -> String {
+    let Some(persistence) = persistence else { return words(None) };
+    if let Some(by_address) = &persistence.by_address {
+        return format!("by address, {}", words(Some(by_address)));
     }
+    let cookie = persistence.cookie.as_deref().unwrap_or_default();
+    let Some(timeout_s) = persistence.timeout_s else {
+        return format!("the backend's cookie {cookie}");
+    };
+    let bound = persistence
+        .max_lifetime_s
+        .map_or_else(String::new, |bound_s| format!(", at most {}", human::duration(bound_s)));
+    format!("cookie {cookie}, {}{bound}", human::duration(timeout_s))
 }

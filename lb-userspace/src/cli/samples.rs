@@ -1,5 +1,9 @@
 //! One of everything, for tests.
 
+mod http;
+
+pub(crate) use self::http::{sample_explained, sample_http_status};
+
 use std::time::Duration;
 
 use lb_common::event::{EVENTS, Event};
@@ -101,6 +105,7 @@ pub(crate) fn sample_status() -> Status {
                 ..backend("web-3", BackendState::Draining)
             },
         ],
+        http: None,
         events: Events::of(&counts),
     }
 }

@@ -1,5 +1,9 @@
 //! `status`: one page about an instance. Pure.
 
+mod http;
+
+pub(super) use self::http::last;
+
 use super::{
     human::{bytes, count, duration, exact},
     persistence, pool,
@@ -14,6 +18,9 @@ use crate::api::wire::{Backend, BackendState, EventCount, Health, Pool, Status, 
 pub(super) fn page(status: &Status) -> String {
     let mut sections =
         vec![instance(status), listeners(status), pools(&status.pools), backends(&status.backends)];
+    if let Some(http) = &status.http {
+        sections.extend(http::sections(http, &status.backends));
+    }
     sections.push(tables(&status.tables));
     let events = &status.events;
     sections.push(if events.dropped.is_empty() {
@@ -202,14 +209,39 @@ fn counted(heading: Column, number: Column, events: &[EventCount]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::wire::{Events, LastReload},
-        cli::sample_status,
+        api::wire::{Events, LastReload, Sidecar},
+        cli::{sample_status, samples::sample_http_status},
     };
 
     #[test]
     fn a_page() {
         let got = page(&sample_status());
         assert_eq!(got, include_str!("golden/status.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn a_page_with_layer_7() {
+        let got = page(&sample_http_status());
+        assert_eq!(got, include_str!("golden/status_http.txt"), "\n{got}");
+    }
+
+    #[test]
+    fn layer_7_without_requests_takes_little_room() {
+        let mut status = sample_http_status();
+        let http = status.http.as_mut().expect("it is on");
+        http.sidecar = Sidecar::default();
+        http.backends.clear();
+        for listener in &mut http.listeners {
+            listener.verdicts.clear();
+            listener.refused.clear();
+        }
+        let page = page(&status);
+        assert!(page.contains("sidecar: none runs at the moment; 0 connections open\n"), "{page}");
+        for left_out in
+            ["trouble", "REFUSED BY", "FAILED AT", "REQUESTS OF", "REQUESTS TO", "crash"]
+        {
+            assert!(!page.contains(left_out), "{left_out}\n{page}");
+        }
     }
 
     #[test]

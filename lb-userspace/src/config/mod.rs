@@ -54,10 +54,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Does a layer-4 listener use the pool of that index?
+    /// Do only layer-7 listeners use the pool of that index? Then its backends may be anywhere that
+    /// this machine's own connections reach.
     #[must_use]
-    pub fn sends_packets_to(&self, pool: usize) -> bool {
-        self.listeners.iter().any(|listener| listener.pool == pool)
+    pub fn serves_requests_only(&self, pool: usize) -> bool {
+        let mut rules = self.http_listeners.iter().flat_map(|listener| &listener.rules);
+        rules.any(|rule| rule.pool == pool)
+            && !self.listeners.iter().any(|listener| listener.pool == pool)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     address::Address,
-    layout::{Forward, OWN_ECHO, Own, Protocol, Scheduler, Vip, VipKey},
+    layout::{Forward, OWN_ECHO, OWN_SIDECAR, Own, Protocol, Scheduler, Vip, VipKey},
 };
 
 use super::plan::Wanted;
@@ -12,14 +12,14 @@ use super::plan::Wanted;
 /// Of every address that has a listener. `echo`: echo requests are answered.
 pub(super) fn of_listeners(echo: bool, wanted: &Wanted) -> BTreeMap<Address, Own> {
     let mut all = BTreeMap::<Address, Own>::new();
-    for key in wanted.vips.keys() {
+    for (key, vip) in &wanted.vips {
         let own = all.entry(key.address).or_insert_with(|| Own {
             tcp_port_be: port_be(wanted, key.address, Protocol::Tcp),
             udp_port_be: port_be(wanted, key.address, Protocol::Udp),
             flags: if echo { OWN_ECHO } else { 0 },
             pad: 0,
         });
-        own.flags |= Own::flag(key.protocol);
+        own.flags |= if vip.is_sidecars() { OWN_SIDECAR } else { Own::flag(key.protocol) };
     }
     all
 }

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
     flow::IdleTimes,
     layout::{
-        Backend, BackendState, Flood, Forward, IdentityKey, Kind, Own, Refresh, Scheduler, Vip,
-        VipKey,
+        self, Backend, BackendState, Flood, Forward, IdentityKey, Kind, Own, Refresh, Scheduler,
+        Vip, VipKey,
     },
     pin::{refresh_step_ns, refresh_ticks},
 };
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     config::{Limits, OnDown},
     maglev::Share,
-    model::{self, Model, Pins},
+    model::{self, Model, Pins, Target},
 };
 
 /// What a plan follows from.
@@ -119,7 +120,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Wanted, Full> {
     }
     planner.leavers();
     for listener in &inputs.model.listeners {
-        planner.listener(listener, pools[listener.pool])?;
+        planner.listener(listener, &pools)?;
     }
     planner.own();
     Ok(planner.wanted)
@@ -384,37 +385,53 @@ impl Planner<'_> {
         }
     }
 
-    fn listener(&mut self, listener: &model::Listener, pool: u32) -> Result<(), Full> {
+    /// `pools`: rows of the model's pools.
+    fn listener(&mut self, listener: &model::Listener, pools: &[u32]) -> Result<(), Full> {
         let id = self.listener_id(listener)?;
         self.want_identity(Kind::Listener, id, &listener.name);
-        let vip = match &listener.pins {
+        let vip = match &listener.target {
+            Target::Pool { pool, pins } => {
+                self.pool_vip(id, pools[*pool], pins.as_ref(), listener.key.address.is_v4())
+            }
+            Target::Sidecar => {
+                let (listener, target) = (id, layout::Target::Sidecar.code());
+                Vip { listener, target, ..Vip::zeroed() }
+            }
+        };
+        self.wanted.vips.insert(listener.key, vip);
+        Ok(())
+    }
+
+    fn pool_vip(&mut self, listener: u32, pool: u32, pins: Option<&Pins>, v4: bool) -> Vip {
+        let target = layout::Target::Pool.code();
+        match pins {
             Some(pins) => Vip {
                 timeout_ns: pins.timeout_ns,
                 max_lifetime_ns: pins.max_lifetime_ns,
                 refresh_ns: refresh_step_ns(pins.timeout_ns),
-                client_mask: pins.mask(listener.key.address.is_v4()),
-                listener: id,
+                client_mask: pins.mask(v4),
+                listener,
                 pool,
                 scope: self.scope_id(pins, pool),
                 refresh_ticks: refresh_ticks(refresh_step_ns(pins.timeout_ns)),
                 refresh: pins.refresh.code(),
-                pad: [0; 7],
+                target,
+                pad: [0; 6],
             },
             None => Vip {
                 timeout_ns: 0,
                 max_lifetime_ns: 0,
                 refresh_ns: refresh_step_ns(u64::MAX),
                 client_mask: Address::mask(128),
-                listener: id,
+                listener,
                 pool,
                 scope: 0,
                 refresh_ticks: refresh_ticks(refresh_step_ns(u64::MAX)),
                 refresh: Refresh::Never.code(),
-                pad: [0; 7],
+                target,
+                pad: [0; 6],
             },
-        };
-        self.wanted.vips.insert(listener.key, vip);
-        Ok(())
+        }
     }
 
     fn own(&mut self) {

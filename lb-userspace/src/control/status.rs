@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use lb_common::layout::{BackendCounters, BackendRef, BackendState, Kind, ListenerCounters};
+use lb_common::layout::{
+    BackendCounters, BackendRef, BackendState, Kind, ListenerCounters, VipKey,
+};
 
 use super::{
     facts::{Facts, Health, Intent, Reach},
@@ -14,7 +16,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    config::{self, Config},
+    config::{self, Config, http::HttpListener},
     maps::{LbMaps, MapError},
     model::Model,
     sessions::expiry::Outcome,
@@ -23,8 +25,10 @@ use crate::{
 /// Everything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// Listeners, in the order of the configuration.
+    /// Listeners of layer 4, in the order of the configuration.
     pub listeners: Vec<ListenerStatus>,
+    /// Those of layer 7, likewise.
+    pub http: Vec<HttpListenerStatus>,
     /// Pools, as configured.
     pub pools: Vec<config::Pool>,
     /// Backends, in the order of the configuration, then those removed that still serve flows.
@@ -44,7 +48,7 @@ pub struct Status {
     pub now_ns: u64,
 }
 
-/// A listener.
+/// A listener of layer 4.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerStatus {
     /// As configured.
@@ -52,6 +56,16 @@ pub struct ListenerStatus {
     /// Its pool's name.
     pub pool: String,
     /// What its packets came to.
+    pub counters: ListenerCounters,
+}
+
+/// A listener of layer 7, as the data path sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpListenerStatus {
+    /// As configured.
+    pub listener: HttpListener,
+    /// What its clients' packets came to. The sidecar's answers are not seen: they leave through the
+    /// kernel's stack.
     pub counters: ListenerCounters,
 }
 
@@ -129,6 +143,7 @@ pub fn gather(maps: &impl LbMaps, sources: &Sources<'_>) -> Result<Status, MapEr
     };
     Ok(Status {
         listeners: listeners(maps, sources)?,
+        http: http(maps, sources)?,
         pools: sources.config.pools.clone(),
         backends: backends(maps, sources)?,
         other: maps.listener_counters(0)?,
@@ -144,14 +159,33 @@ fn listeners(maps: &impl LbMaps, sources: &Sources<'_>) -> Result<Vec<ListenerSt
     let config = sources.config;
     let both = config.listeners.iter().zip(&sources.model.listeners);
     let status = both.map(|(listener, model)| {
-        let counters = match sources.there.vips.get(&model.key) {
-            Some(vip) => maps.listener_counters(vip.listener)?,
-            None => ListenerCounters::ZERO,
-        };
+        let counters = counters(maps, sources, &model.key)?;
         let pool = config.pools[listener.pool].name.clone();
         Ok(ListenerStatus { listener: listener.clone(), pool, counters })
     });
     status.collect()
+}
+
+fn http(maps: &impl LbMaps, sources: &Sources<'_>) -> Result<Vec<HttpListenerStatus>, MapError> {
+    let config = sources.config;
+    // They are the model's last.
+    let models = sources.model.listeners.iter().skip(config.listeners.len());
+    let status = config.http_listeners.iter().zip(models).map(|(listener, model)| {
+        let counters = counters(maps, sources, &model.key)?;
+        Ok(HttpListenerStatus { listener: listener.clone(), counters })
+    });
+    status.collect()
+}
+
+fn counters(
+    maps: &impl LbMaps,
+    sources: &Sources<'_>,
+    vip: &VipKey,
+) -> Result<ListenerCounters, MapError> {
+    match sources.there.vips.get(vip) {
+        Some(vip) => maps.listener_counters(vip.listener),
+        None => Ok(ListenerCounters::ZERO),
+    }
 }
 
 fn backends(maps: &impl LbMaps, sources: &Sources<'_>) -> Result<Vec<BackendStatus>, MapError> {

@@ -41,13 +41,13 @@ impl Counts {
 }
 
 impl BackendCounts {
-    /// Adds another worker's. Sessions are seen by any of them: the most that one saw, at least.
+    /// Adds another worker's. Sessions that both have seen are counted once.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.active += other.active;
         add(&mut self.failed, &other.failed);
         self.placed += other.placed;
-        self.sessions = self.sessions.max(other.sessions);
+        self.seen.add(&other.seen);
         self.last_ends = self.last_ends.max(other.last_ends);
     }
 }
@@ -63,6 +63,20 @@ impl Totals {
         }
         self.connections += other.connections;
         self.log_lost += other.log_lost;
+    }
+
+    /// Makes one sketch of each backend's sessions: for a message. What is over by then goes.
+    pub fn collapse_sessions(&mut self, now_ms: u64) {
+        for counts in self.backends.values_mut() {
+            counts.seen.collapse(now_ms);
+        }
+    }
+
+    /// Lets go of sessions that are over.
+    pub fn forget_sessions(&mut self, now_ms: u64) {
+        for counts in self.backends.values_mut() {
+            counts.seen.forget(now_ms);
+        }
     }
 }
 

@@ -148,8 +148,11 @@ impl Seen {
     }
 }
 
+/// Do they begin an interim answer, as far as they go?
 fn begins_interim(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.1 1") && !bytes.starts_with(b"HTTP/1.1 101")
+    const BEGIN: &[u8] = b"HTTP/1.1 1";
+    let begin = &BEGIN[..bytes.len().min(BEGIN.len())];
+    bytes.starts_with(begin) && !bytes.starts_with(b"HTTP/1.1 101")
 }
 
 fn interim(bytes: &[u8]) -> Option<(usize, StatusCode, HeaderMap)> {
@@ -233,10 +236,7 @@ mod tests {
                     got.push((status.as_u16(), fields.len()));
                 }
             }
-            // A cut within the first ten bytes of an answer hides what follows: no answer is lost.
-            if cut >= 10 {
-                assert_eq!(got, [(103, 1), (100, 0)], "{cut}");
-            }
+            assert_eq!(got, [(103, 1), (100, 0)], "{cut}");
             assert!(seen.received());
             assert_eq!(seen.interim(), None);
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{counts::Counts, snapshot::Snapshot};
+use super::{counts::Counts, seen::Seen, snapshot::Snapshot};
 
 /// From the agent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,8 +92,9 @@ pub struct BackendCounts {
     pub failed: BTreeMap<String, u64>,
     /// Sessions that began there.
     pub placed: u64,
-    /// Sessions seen within their idle time, about.
-    pub sessions: u64,
+    /// Sessions that are not over.
+    #[serde(default)]
+    pub seen: Seen,
     /// When the last of these ends if its client stays away: Unix time, seconds; 0: no session.
     pub last_ends: u64,
 }

@@ -3,7 +3,7 @@
 //! A request passes, in this order: `accept` (connections, PROXY headers, TLS), `gate` (framing),
 //! `route` (host, path), `session` (the cookie or pin it brings), `pick` (a backend for those without),
 //! `upstream` (connections to backends), `answer` (fields and cookie back). Pure: `cookie`, `fields`,
-//! `gate::head`, `route`, `session`, `pick`.
+//! `gate::head`, `route`, `session`, `pick`, `seen`.
 
 pub mod body;
 pub mod channel;
@@ -22,10 +22,12 @@ pub mod process;
 pub mod progress;
 pub mod proxy_header;
 pub mod route;
+pub mod seen;
 pub mod session;
 pub mod snapshot;
 pub mod timers;
 pub mod tls;
 pub mod upstream;
 pub mod view;
+pub mod wall;
 pub mod worker;

@@ -29,6 +29,7 @@ use super::{
     messages::{Order, Report, Totals},
     tls::Tickets,
     view::View,
+    wall,
     worker::{self, Task},
 };
 
@@ -171,6 +172,7 @@ impl Sidecar {
                 totals.add(&counted);
             }
         }
+        totals.collapse_sessions(wall::now_ms());
         self.reports.send(&Report::Counted(Box::new(totals)), None).await?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! scope 1 listener web
 //! vip 203.0.113.10:80/tcp listener web=1 pool web=1 scope=1 timeout=60s refresh=activity mask=/32
+//! vip 203.0.113.10:443/tcp listener shop=2 sidecar
 //! own 203.0.113.10 10.0.0.1
 //! pool web=1 nat table=1 web-1:126 web-2:125
 //! backend web-1=1 10.0.0.11:8080 pool web=1 ready generation=1 since=1 interface=2 sources=1
@@ -96,9 +97,12 @@ impl Dump {
 
     fn vip(&self, key: &VipKey, vip: &Vip) -> String {
         let listener = self.name(Kind::Listener, vip.listener);
-        let pool = self.name(Kind::Pool, vip.pool);
         let at = socket(key.address, key.port_be);
-        let line = format!("vip {at}/{} listener {listener} pool {pool}", protocol(key.protocol));
+        let line = format!("vip {at}/{} listener {listener}", protocol(key.protocol));
+        if vip.is_sidecars() {
+            return format!("{line} sidecar");
+        }
+        let line = format!("{line} pool {}", self.name(Kind::Pool, vip.pool));
         if vip.scope == 0 {
             return line;
         }

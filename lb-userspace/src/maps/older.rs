@@ -35,7 +35,7 @@ struct Layout {
 
 /// Every version that is taken over. Each change of a layout that is read here gets its version's
 /// row; what has changed gets its old form below.
-const KNOWN: [Layout; 7] = [
+const KNOWN: [Layout; 8] = [
     Layout { version: 3, vips: vips_by_key, backends: backends::<WithoutTunnel> },
     Layout { version: 4, vips: vips_in_rows::<TimedVip>, backends: backends::<WithoutTunnel> },
     Layout { version: 5, vips: vips_in_rows::<TimedVip>, backends: backends::<Counted> },
@@ -43,6 +43,8 @@ const KNOWN: [Layout; 7] = [
     Layout { version: 7, vips: vips_in_rows::<Vip>, backends: backends::<Backend> },
     Layout { version: 8, vips: vips_in_rows::<Vip>, backends: backends::<Backend> },
     Layout { version: 9, vips: vips_in_rows::<Vip>, backends: backends::<Backend> },
+    // Every VIP leads to a pool there: the byte that says so was zero.
+    Layout { version: 10, vips: vips_in_rows::<Vip>, backends: backends::<Backend> },
 ];
 
 // Of these the present form is that of all versions in `KNOWN`, but for what is said there. Who

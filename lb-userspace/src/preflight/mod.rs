@@ -300,8 +300,9 @@ pub fn look(config: &Config) -> Findings {
             agent.bpffs.display()
         ));
     }
-    let translates =
-        |&pool: &usize| config.pools[pool].forward == Forward::Nat && config.sends_packets_to(pool);
+    let translates = |&pool: &usize| {
+        config.pools[pool].forward == Forward::Nat && !config.serves_requests_only(pool)
+    };
     let nat = (0..config.pools.len()).find(translates);
     found.problems.extend(nat.and_then(ports::check));
     if privileged {

@@ -107,7 +107,7 @@ impl Network {
                 }
             }
             // Where only layer 7 sends to, this machine's own servers may be backends too.
-            let packets = config.sends_packets_to(place);
+            let packets = !config.serves_requests_only(place);
             for (index, backend) in pool.backends.iter().enumerate() {
                 if packets && self.addresses.others.contains(&backend.address) {
                     problems.push(Problem::OwnBackend {

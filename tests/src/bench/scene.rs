@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
     flood::per_second,
     flow::{IdleTimes, settings},
     hash::Seed,
     layout::{
-        Backend, BackendState, Flood, Forward, Hop, OWN_ECHO, Own, Pool, Protocol, Refresh,
-        Running, Scheduler, Settings, Vip, VipKey,
+        Backend, BackendState, Flood, Forward, Hop, OWN_ECHO, OWN_SIDECAR, Own, Pool, Protocol,
+        Refresh, Running, Scheduler, Settings, Target, Vip, VipKey,
     },
     pin::{refresh_step_ns, refresh_ticks},
     ticks::TEST_NS,
@@ -37,6 +38,12 @@ pub const SETTINGS: Settings = settings(
 pub const NAT_SOURCE_V4: [u8; 4] = [10, 0, 0, 254];
 /// NAT sources of a new backend.
 pub const NAT_SOURCE_V6: [u16; 8] = [0xfd00, 0, 0, 0, 0, 0, 0, 0xfe];
+
+fn vip_key(protocol: Protocol, address: &str) -> VipKey {
+    let address = socket(address);
+    let (port_be, protocol) = (address.port().to_be(), protocol.code());
+    VipKey { address: address.ip().into(), port_be, protocol, pad: 0 }
+}
 
 /// The MAC of that backend.
 #[must_use]
@@ -202,13 +209,7 @@ impl Bench {
         pool: u32,
         timeout_ns: u64,
     ) -> VipKey {
-        let address = socket(address);
-        let key = VipKey {
-            address: address.ip().into(),
-            port_be: address.port().to_be(),
-            protocol: protocol.code(),
-            pad: 0,
-        };
+        let key = vip_key(protocol, address);
         let listener = u32::try_from(self.vips.len()).expect("a few") + 1;
         let refresh_ns = refresh_step_ns(if timeout_ns == 0 { u64::MAX } else { timeout_ns });
         let vip = Vip {
@@ -221,13 +222,31 @@ impl Bench {
             scope: if timeout_ns == 0 { 0 } else { listener },
             refresh_ticks: refresh_ticks(refresh_ns),
             refresh: Refresh::Activity.code(),
-            pad: [0; 7],
+            target: Target::Pool.code(),
+            pad: [0; 6],
         };
+        self.put_vip(key, vip);
+        key
+    }
+
+    /// A new TCP listener of the sidecar's.
+    ///
+    /// # Panics
+    ///
+    /// When a map cannot be written.
+    pub fn sidecar(&mut self, address: &str) -> VipKey {
+        let key = vip_key(Protocol::Tcp, address);
+        let listener = u32::try_from(self.vips.len()).expect("a few") + 1;
+        let target = Target::Sidecar.code();
+        self.put_vip(key, Vip { listener, target, ..Vip::zeroed() });
+        key
+    }
+
+    fn put_vip(&mut self, key: VipKey, vip: Vip) {
         let _new = self.vips.insert(key, vip);
-        self.rows.push(listener);
+        self.rows.push(vip.listener);
         self.maps.set_vip(&key, &vip).expect("VIP written");
         self.listens(key, &vip);
-        key
     }
 
     /// What the agent says of a listener's address; see [`Own`].
@@ -236,10 +255,12 @@ impl Bench {
         let same = |other: &VipKey| (other.address, other.protocol) == (key.address, key.protocol);
         let mut others = self.vips.iter().filter(|(other, _)| same(other));
         let alike = others.all(|(_, other)| choice(other) == choice(vip));
-        let translated = self.pools[&vip.pool].forward == Forward::Nat.code();
+        let pool = self.pools.get(&vip.pool);
+        let translated = pool.is_some_and(|pool| pool.forward == Forward::Nat.code());
         let port_be = if alike && vip.scope != 0 && !translated { key.port_be } else { 0 };
         self.own(key.address, |own| {
-            own.flags |= OWN_ECHO | Own::flag(key.protocol);
+            let layer = if vip.is_sidecars() { OWN_SIDECAR } else { Own::flag(key.protocol) };
+            own.flags |= OWN_ECHO | layer;
             match Protocol::from_code(key.protocol) {
                 Some(Protocol::Tcp) => own.tcp_port_be = port_be,
                 _ => own.udp_port_be = port_be,

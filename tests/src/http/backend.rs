@@ -29,6 +29,9 @@ pub struct Backend {
 /// By connection, in the order in which they came.
 type Seen = Arc<Mutex<BTreeMap<usize, Vec<u8>>>>;
 
+/// A request's body and its trailers.
+pub type Body = (Vec<u8>, Vec<(String, String)>);
+
 /// A connection of it, in the middle of a request.
 #[derive(Debug)]
 pub struct Conversation {
@@ -141,9 +144,7 @@ impl Conversation {
     /// The connection's.
     pub fn reply(&mut self, status: &str, fields: &str, body: &str) -> io::Result<bool> {
         let length = body.len();
-        self.say(&format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}\r\n{body}"
-        ))
+        self.say(&format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}\r\n{body}"))
     }
 
     /// Sends a text as it is.
@@ -160,7 +161,7 @@ impl Conversation {
     /// # Errors
     ///
     /// The connection's.
-    pub fn body(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub fn body(&mut self) -> io::Result<Body> {
         let is_chunked = self.field("transfer-encoding").is_some();
         let length = self.field("content-length").and_then(|length| length.parse().ok());
         let length: usize = length.unwrap_or(0);

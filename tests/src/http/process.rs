@@ -29,7 +29,7 @@ pub fn sidecars(balancer: &Namespace) -> Vec<u32> {
 
 fn is_sidecar(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|word| word == b"sidecar")
+    line.split(|byte| *byte == 0).any(|word| word == b"serve-http")
 }
 
 /// The only one.
@@ -66,6 +66,7 @@ pub fn status(pid: u32, name: &str) -> String {
 ///
 /// When none does.
 #[track_caller]
+#[expect(clippy::must_use_candidate, reason = "killing is what it is for")]
 pub fn kill_sidecar(balancer: &Namespace, holdfast: &Holdfast) -> u32 {
     let before = sidecar(balancer);
     let served = times_served(holdfast);

@@ -145,6 +145,10 @@ pub fn settle() {
 }
 
 /// `holdfast reload` with another configuration, until the sidecar goes by it.
+///
+/// # Panics
+///
+/// When it is refused.
 #[track_caller]
 pub fn reload(site: &Site, configuration: &Configuration) {
     std::fs::write(&site.holdfast.config, &configuration.text).expect("written");

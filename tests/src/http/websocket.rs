@@ -22,6 +22,10 @@ pub fn handshake() -> String {
 /// # Errors
 ///
 /// The connection's.
+///
+/// # Panics
+///
+/// When what comes is another handshake, or no short text.
 pub fn echo(conversation: &mut Conversation, name: &str) -> io::Result<bool> {
     assert_eq!(conversation.field("sec-websocket-key"), Some(KEY), "{}", conversation.head);
     conversation.say(&format!(
@@ -60,6 +64,10 @@ fn take<const N: usize>(conversation: &mut Conversation) -> io::Result<[u8; N]> 
 /// # Errors
 ///
 /// The connection's.
+///
+/// # Panics
+///
+/// When the text is long, or what comes is none.
 pub fn say(connection: &mut Raw, text: &str) -> io::Result<String> {
     let mask = [1, 2, 3, 4];
     let length = u8::try_from(text.len()).expect("a short text");

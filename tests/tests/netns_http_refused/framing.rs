@@ -63,9 +63,18 @@ const BAD: &[(u16, &str)] = &[
     (505, "GET /smuggled HTTP/3.0\r\nHost: a\r\n\r\n"),
     (501, "CONNECT smuggled:80 HTTP/1.1\r\nHost: smuggled:80\r\n\r\n"),
     // Where it ends.
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n"),
-    (400, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     (501, "POST /smuggled HTTP/1.1\r\nHOST\r\nTransfer-Encoding: identity\r\n\r\n"),
@@ -160,20 +169,15 @@ fn pipelined_requests_are_answered_in_order() {
     let mut raw = shop::raw(&site, 0);
     let mut text = String::new();
     for number in 0..20 {
-        match number % 3 {
-            0 => text += &format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
-            1 => {
-                text += &format!(
-                    "POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /"
-                );
-            }
-            _ => {
-                text += &format!(
-                    "POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-                     2\r\nGE\r\n3\r\nT /\r\n0\r\n\r\n"
-                );
-            }
-        }
+        let request = match number % 3 {
+            0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            1 => format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /"),
+            _ => format!(
+                "POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\nGE\r\n3\r\nT /\r\n0\r\n\r\n"
+            ),
+        };
+        text += &request;
     }
     raw.send(text);
     for number in 0..20 {

@@ -1,6 +1,6 @@
 //! Different sessions in one listener: by host and by path (C3, question 5 of the FAQ).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use tests::{
     http::shop::{self, get},
@@ -38,9 +38,11 @@ fn site() -> Site {
     for index in 2..4 {
         let address = lab.backend(Family::V4, index);
         let name = index + 1;
-        configuration.text += &format!(
+        write!(
+            configuration.text,
             "[[pool.backend]]\nname = \"web-{name}\"\naddress = \"{address}:{PORT}\"\n"
-        );
+        )
+        .expect("memory");
     }
     let configuration = configuration.listener("shop", "http", shop::vip(&lab), RULES);
     shop::serve(lab, servers, &configuration)

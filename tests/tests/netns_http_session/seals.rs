@@ -96,8 +96,8 @@ fn a_clock_that_is_set_loses_no_session_and_lengthens_none() {
         ("made years ahead", ahead(20_000 * HOUR_MS), ahead(20_000 * HOUR_MS), "hit", true),
     ] {
         let pin = Pin { issued_ms, renewed_ms, ..pin };
-        let sealed = seal(&sealer, scope.as_bytes(), &pin, now_ms, &mut random);
-        let answer = ask(&site, &format!("SERVERID={sealed}"));
+        let made = seal(&sealer, scope.as_bytes(), &pin, now_ms, &mut random);
+        let answer = ask(&site, &format!("SERVERID={made}"));
         assert_eq!(answer.field("x-session"), Some(wanted), "{what}");
         assert_eq!(answer.cookies().len(), usize::from(renewed), "{what}: {answer:?}");
         if wanted == "hit" {

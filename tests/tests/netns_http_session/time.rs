@@ -14,7 +14,7 @@ use tests::{
 fn ask(site: &Site, cookie: &mut String) -> (String, String) {
     let answer = get(site, 0, "/", &["--header", &format!("Cookie: {cookie}")]).answer;
     if let Some(new) = answer.cookies().first() {
-        *cookie = (*new).to_owned();
+        (*new).clone_into(cookie);
     }
     (answer.field("x-session").unwrap_or_default().to_owned(), answer.server())
 }

@@ -35,6 +35,9 @@ fn site(listen: &str, more: &str, pool: impl Fn(&Lab, &Authority) -> String) -> 
     shop::serve(lab, servers, &configuration)
 }
 
+/// Lines of a pool, for a lab and who signs its certificates.
+type PoolLines = fn(&Lab, &Authority) -> String;
+
 /// Sessions hold with clients of either version.
 #[track_caller]
 fn check_sessions(site: &Site) {
@@ -84,10 +87,9 @@ fn a_backend_with_another_name_or_signer_is_not_spoken_to() {
         let other = Authority::new(&lab.folder().join("other"));
         tls("backend.example", &other.certificate, "1.1")
     };
-    let system = |_: &Lab, _: &Authority| {
-        "http = { tls = { name = \"backend.example\" } }".to_owned()
-    };
-    let cases: [&dyn Fn(&Lab, &Authority) -> String; 3] = [&other_name, &other_signer, &system];
+    let system =
+        |_: &Lab, _: &Authority| "http = { tls = { name = \"backend.example\" } }".to_owned();
+    let cases: [PoolLines; 3] = [other_name, other_signer, system];
     for pool in cases {
         let site = site("ssl", "", pool);
         let answer = get(&site, 0, "/", &[]).answer;

@@ -93,9 +93,8 @@ fn events_come_one_by_one() {
     let mut raw = shop::raw(&site, 0);
     let start = Instant::now();
     raw.send("GET /events HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    let times: Vec<Duration> = (0..EVENTS)
-        .map(|number| until(&mut raw, &format!("data: {number}\n")) - start)
-        .collect();
+    let times: Vec<Duration> =
+        (0..EVENTS).map(|number| until(&mut raw, &format!("data: {number}\n")) - start).collect();
     for (number, time) in (0u32..).zip(&times) {
         // Each long before the next one is sent.
         let sent = BETWEEN * number;
@@ -108,8 +107,7 @@ fn events_come_one_by_one() {
     // Over HTTP/2 too: the first event is there while the answer still goes on.
     let url = format!("http://{}/events", shop::vip(&site.lab));
     let arguments = ["--http2-prior-knowledge", "--no-buffer", "--max-time", "0.35", &url];
-    let output =
-        tests::http::curl::run(&site.lab.clients, shop::client(&site.lab, 0), arguments);
+    let output = tests::http::curl::run(&site.lab.clients, shop::client(&site.lab, 0), arguments);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("data: 0") && !text.contains("data: 7"), "{text}");
 }

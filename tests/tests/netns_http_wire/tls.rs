@@ -1,6 +1,7 @@
 //! TLS with clients: names, new certificates, sessions taken up again, and redirects to it.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::SocketAddr,
@@ -41,11 +42,13 @@ fn site() -> Secure {
         at(443),
         &format!("{tls}\n{INSERT}"),
     );
-    configuration.text += &format!(
+    write!(
+        configuration.text,
         "[[listener]]\nname = \"plain\"\nprotocol = \"http\"\naddress = \"{}\"\n\
          https_redirect = true\n",
         at(80)
-    );
+    )
+    .expect("memory");
     let servers = shop::servers(&lab);
     Secure { site: shop::serve(lab, servers, &configuration), authority, shop: one, other: two }
 }
@@ -201,8 +204,10 @@ fn plain_requests_are_sent_to_https() {
     let vip = site.lab.vip(Family::V4);
     for (request, wanted) in [
         ("GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\n\r\n", "https://shop.example/a?b=c"),
-        ("POST / HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 0\r\n\r\n",
-         "https://shop.example/"),
+        (
+            "POST / HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 0\r\n\r\n",
+            "https://shop.example/",
+        ),
         ("GET //evil.example HTTP/1.1\r\nHost: a\r\n\r\n", "https://a//evil.example"),
     ] {
         let mut raw = shop::raw(&site, 0);

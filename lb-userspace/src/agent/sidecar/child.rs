@@ -34,7 +34,7 @@ pub(super) fn start(user: &str) -> io::Result<Running> {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("holdfast")
-        .args(["sidecar", "--user", user])
+        .args(["serve-http", "--user", user])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command.kill_on_drop(false);

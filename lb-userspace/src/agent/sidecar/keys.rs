@@ -89,7 +89,9 @@ pub fn random(into: &mut [u8]) {
     }
 }
 
-fn path(state: &Path) -> PathBuf {
+/// Its file in the state directory.
+#[must_use]
+pub fn path(state: &Path) -> PathBuf {
     state.join("keys.json")
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Sidecar {
     seed: [u64; 2],
     log_turn: u64,
     replacement: u64,
+    /// The supervisor was told what is wanted, if only nothing.
+    told: bool,
 }
 
 impl Sidecar {
@@ -86,6 +88,7 @@ impl Sidecar {
             seed,
             log_turn: 0,
             replacement: 0,
+            told: false,
         })
     }
 
@@ -137,8 +140,9 @@ impl Sidecar {
     }
 
     /// Serves by this from now on; `backends` are those of each pool, as they are now.
-    pub(super) fn serve(&self, config: &Config, backends: Vec<Vec<Backend>>) {
+    pub(super) fn serve(&mut self, config: &Config, backends: Vec<Vec<Backend>>) {
         let next = (!config.http_listeners.is_empty()).then(|| self.want(config, backends));
+        let first = !std::mem::replace(&mut self.told, true);
         self.wanted.send_if_modified(|there| {
             let same = match (there.as_ref(), &next) {
                 (None, None) => true,
@@ -152,7 +156,7 @@ impl Sidecar {
             if !same {
                 *there = next;
             }
-            !same
+            first || !same
         });
     }
 

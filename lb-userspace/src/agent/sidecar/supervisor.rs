@@ -26,6 +26,7 @@ use crate::l7::{
     channel::Sender,
     messages::{Order, Report, Totals},
     snapshot::Snapshot,
+    wall,
 };
 
 /// A sidecar that takes no order for so long is none.
@@ -108,6 +109,8 @@ pub(super) struct Supervisor {
     start_at: Option<Instant>,
     /// Addresses that could not be listened on, and what was said of them.
     failed: Vec<(SocketAddr, String)>,
+    /// Why there is no sidecar, or why it serves by an older snapshot.
+    trouble: Option<String>,
 }
 
 impl Supervisor {
@@ -143,13 +146,15 @@ impl Supervisor {
             wait: FIRST_WAIT,
             start_at: None,
             failed: Vec::new(),
+            trouble: None,
         }
     }
 
     /// Works until who wants it is gone.
     pub(super) async fn run(mut self) {
         let mut count = interval(COUNT_EVERY);
-        let mut changed = true;
+        // Until something is wanted, if only nothing, the sidecar of an agent before goes on.
+        let mut changed = false;
         loop {
             if changed {
                 self.bring_about().await;
@@ -231,6 +236,7 @@ impl Supervisor {
             Ok(running) => running,
             Err(error) => {
                 error!("the sidecar cannot be started: {error}");
+                self.trouble = Some(format!("the sidecar cannot be started: {error}"));
                 self.later();
                 return;
             }
@@ -293,6 +299,7 @@ impl Supervisor {
                 let Some(live) = self.live.as_mut().filter(|live| live.number == number) else {
                     return;
                 };
+                self.trouble = None;
                 if !live.serving {
                     live.serving = true;
                     info!("sidecar: serving, snapshot {version}");
@@ -307,7 +314,7 @@ impl Supervisor {
             }
             Event::Report(_, Report::Refused { version, why }) => {
                 error!("sidecar: snapshot {version} refused: {why}; the one before is in force");
-                self.lock().trouble = Some(why);
+                self.trouble = Some(format!("the newest settings are not in force: {why}"));
             }
             Event::Report(number, Report::Counted(totals)) => {
                 let all = self.live.iter_mut().chain(&mut self.before);
@@ -364,7 +371,8 @@ impl Supervisor {
         self.before.push(live);
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
+        self.ended.forget_sessions(wall::now_ms());
         let mut totals = self.ended.clone();
         for live in self.live.iter().chain(&self.before) {
             totals.add(&live.totals);
@@ -374,7 +382,8 @@ impl Supervisor {
         standing.crashes = self.crashes;
         standing.finishing = self.before.len();
         standing.totals = totals;
-        standing.trouble = self.failed.first().map(|(at, why)| format!("{at}: {why}"));
+        let failed = self.failed.first().map(|(at, why)| format!("{at}: {why}"));
+        standing.trouble = failed.or_else(|| self.trouble.clone());
         let started = self.live.as_ref().map(|live| live.started.elapsed());
         standing.since = started.and_then(|ago| SystemTime::now().checked_sub(ago));
     }

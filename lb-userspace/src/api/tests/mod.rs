@@ -124,6 +124,17 @@ fn backend(intent: Intent) -> wire::Backend {
     backend
 }
 
+/// One that seals, and one that will after a time.
+fn keys(after_s: u64) -> wire::Keys {
+    let key = |id, seals_in_s: Option<u64>| wire::Key {
+        id,
+        seals_from: "2026-01-02T03:04:05Z".to_owned(),
+        seals_in_s,
+        seals: seals_in_s.is_none(),
+    };
+    wire::Keys { file: "keys.json".to_owned(), keys: vec![key(1, None), key(2, Some(after_s))] }
+}
+
 async fn writer(mut requests: mpsc::Receiver<Command>) {
     let mut pins = pins();
     let mut intent = Intent::Ready;
@@ -146,12 +157,34 @@ async fn writer(mut requests: mpsc::Receiver<Command>) {
                     .send(Ok(wire::IntentSet {
                         previous,
                         backend: backend(wanted),
+                        http: None,
                         counted_ms_ago: Some(1_400),
                     }))
                     .ok()
             }
             Command::SetIntent { backend, reply, .. } => {
                 reply.send(Err(CommandError::not_found("backend", &backend, ["web-1"]))).ok()
+            }
+            Command::Keys(reply) => reply.send(Ok(keys(0))).ok(),
+            Command::RotateKeys { after_s, reply } => {
+                let keys = keys(after_s);
+                let key = keys.keys[1].clone();
+                reply.send(Ok(wire::Rotated { key, dropped: 0, keys })).ok()
+            }
+            Command::ExplainCookie { value, reply } => {
+                let name = Some(value);
+                let error = Some("it is no seal".to_owned());
+                let cookie = wire::ExplainedCookie {
+                    name,
+                    rewritten: false,
+                    key: None,
+                    error,
+                    session: None,
+                };
+                reply.send(Ok(wire::Explained { cookies: vec![cookie], others: 0 })).ok()
+            }
+            Command::ReplaceSidecar(reply) => {
+                reply.send(Ok(wire::Replaced { pid: Some(4711), drain_s: 30 })).ok()
             }
             Command::Reload(reply) => {
                 reloads += 1;

@@ -79,6 +79,12 @@ async fn wrong_requests_are_told_what_is_allowed() {
     check(post.clone(), flush, r#"{"client": "10.0.0"}"#, 400, "192.0.2.0/24").await;
     check(post.clone(), flush, r#"{"al": true}"#, 400, "`all`").await;
     check(post.clone(), intent, r#"{"intent": "pause"}"#, 400, "`drain`").await;
+    let rotate = "/v1/keys/rotate";
+    check(post.clone(), rotate, "", 400, "body").await;
+    check(post.clone(), rotate, r#"{"after_s": 2592001}"#, 400, "allowed: 0 to 2592000").await;
+    check(post.clone(), rotate, r#"{"after": 1}"#, 400, "`after_s`").await;
+    check(post.clone(), "/v1/cookie/explain", "{}", 400, "`value`").await;
+    check(post.clone(), "/v1/keys?secrets=1", "", 405, "GET only").await;
     check(post.clone(), "/v1/backends/web-2/intent", r#"{"intent": "down"}"#, 404, "`web-1`").await;
     let long = format!("{}{{}}", " ".repeat(routes::BODY_MAX));
     check(post, flush, &long, 413, "65536").await;

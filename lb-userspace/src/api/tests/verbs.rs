@@ -108,6 +108,41 @@ CLIENT    LISTENER  BACKEND         AGE   IDLE    LEFT
 }
 
 #[tokio::test]
+async fn verbs_of_layer_7() {
+    let agent = Agent::start();
+    let check = async |line: &str, want_code: u8, want_out: &str, want_err: &str| {
+        let (got_code, out, err) = agent.run(line).await;
+        assert_eq!((out.as_str(), err.as_str()), (want_out, want_err), "{line}");
+        assert_eq!(got_code, code(want_code), "{line}");
+    };
+    check(
+        "keys list",
+        0,
+        "\
+KEY  SEALS FROM            NOW
+  1  2026-01-02T03:04:05Z  seals and opens
+  2  2026-01-02T03:04:05Z  opens; seals in 0 s
+in keys.json\n",
+        "",
+    )
+    .await;
+    let copy = "Where other nodes serve the same cookies: copy keys.json to them before, and reload \
+                them.\n";
+    let rotated =
+        |time: &str| format!("Key 2 seals from 2026-01-02T03:04:05Z on, in {time}. {copy}");
+    check("keys rotate", 0, &rotated("1 min"), "").await;
+    check("keys rotate --after 2h", 0, &rotated("2 h"), "").await;
+    check("cookie explain Cookie: a=b", 0, "Cookie: a=b does not open: it is no seal.\n", "").await;
+    check(
+        "sidecar replace",
+        0,
+        "Another takes the place of process 4711, which then has 30 s to finish what it has.\n",
+        "",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn pages_are_put_together() {
     let agent = Agent::start();
     let lines = async |line: &str| -> Vec<String> {

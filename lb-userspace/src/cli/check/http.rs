@@ -15,7 +15,7 @@ use super::{
     pool_name,
 };
 use crate::{
-    api::wire,
+    api::{convert::http_protocol, wire},
     config::{
         Config, Pool,
         http::{
@@ -50,14 +50,16 @@ pub(super) fn listeners(config: &Config) -> impl Iterator<Item = Vec<String>> {
     config.http_listeners.iter().map(|listener| {
         let (pool, persistence) = match (own(listener), listener.https_redirect) {
             (_, Some(port)) => ("-".to_owned(), format!("redirects to https, port {port}")),
-            (Some(rule), None) => {
-                (pool_name(config, rule.pool), persistence::http_words(rule.persistence.as_ref()))
-            }
+            (Some(rule), None) => (pool_name(config, rule.pool), persistence_words(rule)),
             (None, None) => ("by rule".to_owned(), "by rule".to_owned()),
         };
-        let address = format!("{} {}", protocol(listener), listener.address);
+        let address = format!("{} {}", http_protocol(listener), listener.address);
         vec![listener.name.clone(), address, pool, persistence]
     })
+}
+
+fn persistence_words(rule: &HttpRule) -> String {
+    persistence::http_words(rule.persistence.as_ref().map(wire::HttpPersistence::from).as_ref())
 }
 
 /// A table of the rules, where there are some.
@@ -72,7 +74,7 @@ pub(super) fn rules(config: &Config) -> Option<String> {
                 rule.host.to_string(),
                 rule.path.clone(),
                 pool_name(config, rule.pool),
-                persistence::http_words(rule.persistence.as_ref()),
+                persistence_words(rule),
             ]
         })
         .collect();
@@ -138,10 +140,6 @@ const fn number(version: ProxyVersion) -> u8 {
     }
 }
 
-const fn protocol(listener: &HttpListener) -> &'static str {
-    if listener.certificates.is_empty() { "http" } else { "https" }
-}
-
 /// The listener's own pool and persistence, for what no rule is for.
 fn own(listener: &HttpListener) -> Option<&HttpRule> {
     let itself = |rule: &&HttpRule| rule.host == HostPattern::Any && rule.path == "/";
@@ -176,7 +174,7 @@ pub(super) fn listener_documents(config: &Config) -> impl Iterator<Item = Value>
             .collect();
         json!({
             "name": listener.name,
-            "protocol": protocol(listener),
+            "protocol": http_protocol(listener),
             "address": listener.address,
             "tls": certificates,
             "https_redirect": listener.https_redirect,

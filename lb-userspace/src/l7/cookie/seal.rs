@@ -124,11 +124,7 @@ pub fn seal(
 
 /// Opens what [`seal`] made for `scope`.
 pub fn open(sealer: &Sealer, scope: &[u8], value: &[u8]) -> Result<Opened, OpenError> {
-    let text = value.strip_prefix(MARK.as_bytes()).ok_or(OpenError::NotASeal)?;
-    let mut raw = [0; RAW_BYTES];
-    if !matches!(URL_SAFE_NO_PAD.decode_slice(text, &mut raw), Ok(RAW_BYTES)) {
-        return Err(OpenError::NotASeal);
-    }
+    let raw = decoded(value).ok_or(OpenError::NotASeal)?;
     let (id, rest) = split(&raw)?;
     let (nonce, rest) = split::<NONCE_BYTES>(rest)?;
     let (cipher_text, rest) = split::<PIN_BYTES>(rest)?;
@@ -148,12 +144,24 @@ pub fn open(sealer: &Sealer, scope: &[u8], value: &[u8]) -> Result<Opened, OpenE
     }
 }
 
+/// The id of the key that a seal says it was sealed by; `None`: it has not the form of one.
+#[must_use]
+pub fn key_id(value: &[u8]) -> Option<u32> {
+    decoded(value)?.first_chunk().map(|id| u32::from_le_bytes(*id))
+}
+
 /// Has `text` the form of a seal? Whether one opens is another matter.
 #[must_use]
 pub fn has_form(text: &[u8]) -> bool {
     text.len() == SEAL_BYTES
         && text.starts_with(MARK.as_bytes())
         && text.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn decoded(value: &[u8]) -> Option<[u8; RAW_BYTES]> {
+    let text = value.strip_prefix(MARK.as_bytes())?;
+    let mut raw = [0; RAW_BYTES];
+    matches!(URL_SAFE_NO_PAD.decode_slice(text, &mut raw), Ok(RAW_BYTES)).then_some(raw)
 }
 
 fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), OpenError> {

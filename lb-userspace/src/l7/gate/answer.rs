@@ -39,8 +39,8 @@ impl AnswerFault {
     }
 }
 
-/// What is wrong with an answer's framing (RFC 9112, 6), if anything. hyper keeps the first of
-/// several equal lengths and takes a length out beside a coding: only what it leaves is seen here.
+/// What is wrong with an answer's framing (RFC 9112, 6), if anything. hyper leaves all of its fields
+/// in the head, and would read an answer of another coding to the end of the connection.
 #[must_use]
 pub fn answer_fault(
     version: Version,

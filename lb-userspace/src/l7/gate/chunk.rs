@@ -131,14 +131,13 @@ impl Chunks {
                 }
                 At::Extension { size, bytes: bytes + 1 }
             }
-            (At::SizeLf { size: 0 }, b'\n') => At::TrailerLine,
+            (At::SizeLf { size: 0 } | At::TrailerLf, b'\n') => At::TrailerLine,
             (At::SizeLf { size }, b'\n') => At::Data { left: size },
             (At::DataCr, b'\r') => At::DataLf,
             (At::DataLf, b'\n') => At::Size { digits: 0, size: 0 },
             (At::DataCr | At::DataLf | At::Data { .. }, _) => return Err(Refusal::ChunkEnd),
             (At::TrailerLine, b'\r') => At::LastLf,
             (At::LastLf, b'\n') => return Ok(true),
-            (At::TrailerLf, b'\n') => At::TrailerLine,
             (At::SizeLf { .. } | At::TrailerLf | At::LastLf, _) => return Err(Refusal::BareCr),
             (At::TrailerLine | At::TrailerName | At::TrailerValue, _) => {
                 self.trailer(byte, limits)?

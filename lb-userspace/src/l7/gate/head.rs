@@ -3,13 +3,11 @@
 //! What is accepted has one reading: line by line, byte by byte. What hyper would refuse itself is
 //! refused here, so that it is counted.
 
-use super::{Limits, Refusal};
+use super::{Limits, Refusal, target::authority_of};
 use crate::l7::fields::authority::Authority;
 
 /// The longest method that is taken.
 const METHOD_BYTES_MAX: usize = 32;
-/// The longest target that hyper takes.
-const TARGET_BYTES_MAX: usize = 65_534;
 /// A length above this is negative for some.
 const LENGTH_MAX: u64 = i64::MAX.unsigned_abs();
 
@@ -26,6 +24,7 @@ pub enum Body {
 
 /// What follows a head, and becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Framing {
     /// Its body.
     pub body: Body,
@@ -133,71 +132,6 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     Ok(RequestLine { http_10, authority: authority_of(method, target)? })
 }
 
-/// Checks the target's form and bytes (RFC 9112, 3.2).
-fn authority_of<'a>(
-    method: &[u8],
-    target: &'a [u8],
-) -> Result<Option<(Authority<'a>, u16)>, Refusal> {
-    if target.contains(&b'#') {
-        return Err(Refusal::TargetFragment);
-    }
-    if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
-    }
-    if target == b"*" {
-        return if method == b"OPTIONS" { Ok(None) } else { Err(Refusal::Target) };
-    }
-    if target.first() == Some(&b'/') {
-        return if is_path_and_query(target) { Ok(None) } else { Err(Refusal::Target) };
-    }
-    let scheme = |name: &[u8]| {
-        let (begin, rest) = target.split_at_checked(name.len())?;
-        begin.eq_ignore_ascii_case(name).then_some(rest)
-    };
-    let (rest, port) = match (scheme(b"http://"), scheme(b"https://")) {
-        (Some(rest), _) => (rest, 80),
-        (None, Some(rest)) => (rest, 443),
-        (None, None) => return Err(Refusal::Target),
-    };
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if !is_path_and_query(path) {
-        return Err(Refusal::Target);
-    }
-    let authority = Authority::parse(authority).ok_or(Refusal::Target)?;
-    Ok(Some((authority, port)))
-}
-
-/// Bytes of a path, and of a query behind `?`: ASCII that hyper takes.
-pub(in crate::l7) fn is_path_and_query(target: &[u8]) -> bool {
-    let end = find(target, b'?').unwrap_or(target.len());
-    let (path, query) = target.split_at(end);
-    path.iter().all(|byte| TARGET_BYTES[usize::from(*byte)] & IN_PATH != 0)
-        && query.iter().all(|byte| TARGET_BYTES[usize::from(*byte)] & IN_QUERY != 0)
-}
-
-const IN_PATH: u8 = 1;
-const IN_QUERY: u8 = 2;
-
-/// Where a byte may be in a target.
-static TARGET_BYTES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0x21;
-    while byte < 0x7f {
-        let b = byte as u8;
-        if !matches!(b, b'#' | b'<' | b'>') {
-            if b != b'"' {
-                table[byte] |= IN_QUERY;
-            }
-            if !matches!(b, b'?' | b'`') {
-                table[byte] |= IN_PATH;
-            }
-        }
-        byte += 1;
-    }
-    table
-};
-
 /// RFC 9110, 5.6.2.
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     TOKEN[byte as usize]
@@ -205,10 +139,9 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
 
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric()
+    let mut b = 0u8;
+    while b < 0x7f {
+        table[b as usize] = b.is_ascii_alphanumeric()
             || matches!(
                 b,
                 b'!' | b'#'
@@ -226,7 +159,7 @@ static TOKEN: [bool; 256] = {
                     | b'|'
                     | b'~'
             );
-        byte += 1;
+        b += 1;
     }
     table
 };
@@ -250,6 +183,7 @@ pub(in crate::l7) fn is_twin(name: &[u8]) -> bool {
 
 /// The fields that matter, as they come.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Fields<'a> {
     host: Option<Authority<'a>>,
     length: Option<u64>,
@@ -300,11 +234,7 @@ impl<'a> Fields<'a> {
                     self.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            14 if is(b"content-length") => {
-                if self.length.replace(length(value)?).is_some() {
-                    return Err(Refusal::SeveralLengths);
-                }
-            }
+            14 if is(b"content-length") => self.take_length(length(value)?)?,
             17 if is(b"transfer-encoding") => {
                 if self.chunked {
                     return Err(Refusal::SeveralCodings);
@@ -318,6 +248,13 @@ impl<'a> Fields<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn take_length(&mut self, bytes: u64) -> Result<(), Refusal> {
+        match self.length.replace(bytes) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::SeveralLengths),
+        }
     }
 
     /// All of them together (RFC 9112, 6.3).

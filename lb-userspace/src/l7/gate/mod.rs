@@ -11,6 +11,7 @@ mod head;
 mod refusal;
 mod state;
 mod stream;
+mod target;
 mod walk;
 
 #[cfg(test)]
@@ -19,10 +20,11 @@ mod tests;
 pub use answer::{AnswerFault, answer_fault};
 pub use chunk::{Chunks, Walked};
 pub use head::{Body, Framing, check};
-pub(super) use head::{is_path_and_query, is_twin, length, tokens};
+pub(super) use head::{is_twin, length, tokens};
 pub use refusal::{REFUSALS, Refusal};
 pub use state::{GateState, Phase};
 pub use stream::Gate;
+pub(super) use target::is_path_and_query;
 
 /// What a client's request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

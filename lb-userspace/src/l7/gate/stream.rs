@@ -208,10 +208,10 @@ impl<IO: AsyncRead + Unpin> Read for Gate<IO> {
             && (gate.walk.in_head() || gate.walk.in_body())
             && !gate.state.tunnels()
         {
-            return match gate.state.phase() {
-                Phase::Idle => Poll::Ready(Ok(())),
-                _ => gate.refuse(refusal),
-            };
+            if gate.state.phase() == Phase::Idle {
+                return Poll::Ready(Ok(()));
+            }
+            return gate.refuse(refusal);
         }
         loop {
             let mut stop = gate.feed_held(&mut cursor);

@@ -74,7 +74,7 @@ impl Walk {
         matches!(self.stage, Stage::Over)
     }
 
-    /// Was it refused in the middle of a message?
+    /// In a body.
     pub(super) const fn in_body(&self) -> bool {
         matches!(self.stage, Stage::Length(_) | Stage::Chunked(_))
     }
@@ -89,17 +89,17 @@ impl Walk {
     pub(super) fn step(&mut self, bytes: &[u8], room: usize) -> Step {
         let there = bytes.len().min(room);
         match &mut self.stage {
-            Stage::Over => return Step::Hold,
-            Stage::Refused(refusal) => return Step::Refuse(*refusal),
-            _ if bytes.is_empty() => return Step::More,
+            Stage::Over => Step::Hold,
+            Stage::Refused(refusal) => Step::Refuse(*refusal),
+            _ if bytes.is_empty() => Step::More,
             Stage::Head(search) => match search.head(bytes, &self.limits) {
                 Ok(Found::Head(framing, left)) => {
                     self.stage = Stage::GivingHead { left, body: framing.body };
-                    return Step::Begin(framing);
+                    Step::Begin(framing)
                 }
-                Ok(Found::EmptyLine) => return Step::Skip(2),
-                Ok(Found::Nothing) => return Step::More,
-                Err(refusal) => return self.refuse(refusal),
+                Ok(Found::EmptyLine) => Step::Skip(2),
+                Ok(Found::Nothing) => Step::More,
+                Err(refusal) => self.refuse(refusal),
             },
             Stage::GivingHead { left, body } => {
                 let given = there.min(*left);
@@ -111,7 +111,7 @@ impl Walk {
                         Body::Chunked => Stage::Chunked(Chunks::default()),
                     };
                 }
-                return Step::Pass(given);
+                Step::Pass(given)
             }
             Stage::Length(left) => {
                 let given = usize::try_from(*left).map_or(there, |left| left.min(there));
@@ -119,7 +119,7 @@ impl Walk {
                 if *left == 0 {
                     self.stage = Stage::Over;
                 }
-                return Step::Pass(given);
+                Step::Pass(given)
             }
             Stage::Chunked(chunks) => {
                 match chunks.walk(bytes.get(..there).unwrap_or(bytes), &self.limits) {
@@ -127,12 +127,12 @@ impl Walk {
                         if walked.ended {
                             self.stage = Stage::Over;
                         }
-                        return Step::Pass(walked.bytes);
+                        Step::Pass(walked.bytes)
                     }
-                    Err((0, refusal)) => return self.refuse(refusal),
+                    Err((0, refusal)) => self.refuse(refusal),
                     Err((given, refusal)) => {
                         self.stage = Stage::Refused(refusal);
-                        return Step::Pass(given);
+                        Step::Pass(given)
                     }
                 }
             }

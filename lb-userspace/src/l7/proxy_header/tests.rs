@@ -99,8 +99,8 @@ proptest! {
 
     /// Nothing panics, and nothing is decided before it is certain.
     #[test]
-    fn any_bytes(version in 0..3, rest in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let begin: &[u8] = [&b""[..], V1_BEGIN, V2_BEGIN][version as usize];
+    fn any_bytes(version in 0..3usize, rest in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let begin: &[u8] = [&b""[..], V1_BEGIN, V2_BEGIN][version];
         let bytes = [begin, &rest].concat();
         let whole = parse(&bytes);
         for end in 0..bytes.len() {

@@ -22,10 +22,13 @@ mod verdict;
 pub use answer::{Answer, Chosen};
 pub use verdict::Verdict;
 
+use std::time::Duration;
+
 use super::cookie::{
     pin::Pin,
     seal::{OpenError, Opened, Sealer, open},
 };
+use crate::config::http::HttpMode;
 
 /// Times that are ahead of ours by more come from a clock that was wrong, or is. By less is usual
 /// among nodes and threads.
@@ -47,6 +50,19 @@ pub struct Limits {
 impl Limits {
     /// cookie-rewrite: the lifetime is the backend's (C2).
     pub const NONE: Self = Self { idle_s: 0, absolute_s: 0 };
+
+    /// As configured.
+    #[must_use]
+    pub fn of(mode: &HttpMode) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        match mode {
+            HttpMode::Insert(insert) => Self {
+                idle_s: seconds(insert.timeout),
+                absolute_s: insert.max_lifetime.map_or(0, seconds),
+            },
+            HttpMode::Rewrite { .. } | HttpMode::SourceIp(_) => Self::NONE,
+        }
+    }
 }
 
 /// What the sessions of a rule are judged by.
@@ -194,7 +210,8 @@ fn is_old(pin: &Pin, idle_s: u32, now_ms: u64) -> bool {
 }
 
 /// The shorter of two limits, of which 0 is none.
-fn shorter(a: u32, b: u32) -> u32 {
+#[must_use]
+pub fn shorter(a: u32, b: u32) -> u32 {
     if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
 }
 

@@ -24,6 +24,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// And so much, in bytes.
 const LINGER_BYTES: usize = 256 << 10;
 
+/// Fields that hyper has room for unless told otherwise.
+const HYPER_FIELDS: usize = 100;
+/// Its buffer, in bytes, likewise.
+const HYPER_BUFFER: usize = 8192 + 4096 * 100;
+
 /// Why a connection ends.
 enum Ended {
     /// Its last answer is sent, or it broke.
@@ -45,11 +50,14 @@ where
     let client = Client::new(opened, Some(Rc::clone(&gate_state)));
     let gate = Gate::new(stream, Rc::clone(&gate_state), client.limits(), early);
     let service = service_fn(|request: Request<Incoming>| in_turn(&client, request));
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_headers(limits.head_fields.into())
-        .half_close(true)
-        .serve_connection(gate, service);
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).half_close(true);
+    // The gate has counted. Told of a number, hyper takes memory for each head.
+    if usize::from(limits.head_fields) > HYPER_FIELDS {
+        builder.max_headers(limits.head_fields.into());
+    }
+    builder.max_buf_size((limits.head_bytes as usize).max(HYPER_BUFFER));
+    let mut connection = builder.serve_connection(gate, service);
     let timer = worker.timers.timer();
     let mut last = false;
     let ended = poll_fn(|context| {

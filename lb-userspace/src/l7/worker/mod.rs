@@ -183,7 +183,7 @@ impl Worker {
                     }
                     Some(Task::Log(file)) => self.log.write_to(file),
                     Some(Task::Serve(view)) => {
-                        self.serve(view);
+                        self.serve(&view);
                         listening.follow(&self);
                         listening.waiting.clear();
                     }
@@ -208,10 +208,10 @@ impl Worker {
         self.state.borrow().clone()
     }
 
-    fn serve(&self, view: Arc<View>) {
+    fn serve(&self, view: &Arc<View>) {
         let before = self.state();
         self.log.format(view.settings.access_log.as_ref().map(|log| log.format));
-        let next = State::new(&view, before.as_deref(), self.number, self.workers, &self.timers);
+        let next = State::new(view, before.as_deref(), self.number, self.workers, &self.timers);
         *self.state.borrow_mut() = Some(Rc::new(next));
     }
 

@@ -1,7 +1,5 @@
 //! A request's session: read from its cookies, and written into its answer's.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
 use tracing::error;
 
@@ -12,6 +10,7 @@ use crate::{
         cookie::{cache, jar, rewrite, seal::seal, set_cookie},
         session::{Answer, Chosen, Life, Limits, Outcome, Rule, Verdict, judge},
         view::{self, Pool},
+        wall,
     },
 };
 
@@ -22,16 +21,10 @@ pub(super) struct Session {
     now_ms: u64,
 }
 
-/// Wall-clock time: cookies outlive this machine's uptime.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Session {
     /// Reads it, and takes what is the sidecar's own out of the request.
     pub(super) fn of(state: &State, rule: &view::Rule, fields: &mut HeaderMap) -> Self {
-        let now_ms = now_ms();
+        let now_ms = wall::now_ms();
         let Some(persistence) = &rule.persistence else { return Self { outcome: None, now_ms } };
         let pool = &state.view.pools[rule.pool];
         let life = |identity| life(pool, state.view.epoch, identity);
@@ -39,7 +32,7 @@ impl Session {
         let outcome = match &persistence.mode {
             HttpMode::Insert(insert) => {
                 let values = jar::values(fields, &insert.cookie);
-                let outcome = judge(&by(limits(&persistence.mode)), values, life, now_ms);
+                let outcome = judge(&by(Limits::of(&persistence.mode)), values, life, now_ms);
                 let _found = jar::take_out(fields, &insert.cookie);
                 Some(outcome)
             }
@@ -75,12 +68,15 @@ impl Session {
         let sealed = |pin| seal(&state.view.sealer, &rule.scope, &pin, self.now_ms, &mut random);
         match &persistence.mode {
             HttpMode::Insert(insert) => {
-                let limits = limits(&persistence.mode);
+                let limits = Limits::of(&persistence.mode);
                 let answer = Answer { status, insert_on_error: insert.insert_on_error };
                 let pin = outcome.on_answer(answer, chosen, limits, self.now_ms, &mut random);
-                if let Some(pin) = pin.or(outcome.session) {
+                // A session that could not be told of its move is still elsewhere.
+                let here = pin.or(outcome.session).filter(|pin| pin.backend == chosen.identity);
+                if let Some(pin) = here {
                     let lasts = set_cookie::max_age_s(&pin, self.now_ms).unwrap_or_default();
-                    tally.session_until(self.now_ms.saturating_add(lasts.saturating_mul(1000)));
+                    let ends_ms = self.now_ms.saturating_add(lasts.saturating_mul(1000));
+                    tally.session_until(pin.session, pin.idle_s.into(), ends_ms, self.now_ms);
                 }
                 let Some(pin) = pin else { return };
                 if outcome.session.is_none_or(|session| session.backend != pin.backend) {
@@ -96,8 +92,15 @@ impl Session {
                 }
             }
             HttpMode::Rewrite { cookie } => {
-                let pin = || outcome.pin(chosen, Limits::NONE, self.now_ms, &mut random);
-                let rewritten = rewrite::rewrite(fields, cookie, self.now_ms, || sealed(pin()));
+                let mut pin = outcome.session.filter(|_| outcome.verdict == Verdict::Hit);
+                let rewritten = rewrite::rewrite(fields, cookie, self.now_ms, || {
+                    let anew = outcome.pin(chosen, Limits::NONE, self.now_ms, &mut random);
+                    pin = Some(anew);
+                    sealed(anew)
+                });
+                if let Some(pin) = pin {
+                    tally.session_seen(pin.session, REWRITE_IDLE_S, self.now_ms);
+                }
                 if rewritten {
                     if outcome.session.is_none_or(|session| session.backend != chosen.identity) {
                         super::tally::count(&tally.placed);
@@ -129,21 +132,14 @@ impl Session {
     }
 }
 
+/// How long a session of a backend's own cookie counts as one that goes on: what servers that keep
+/// sessions have by default.
+const REWRITE_IDLE_S: u64 = 1800;
+
 fn random(into: &mut [u8]) {
     if getrandom::fill(into).is_err() {
         // The kernel's source does not fail once it has begun.
         std::process::abort();
-    }
-}
-
-fn limits(mode: &HttpMode) -> Limits {
-    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    match mode {
-        HttpMode::Insert(insert) => Limits {
-            idle_s: seconds(insert.timeout),
-            absolute_s: insert.max_lifetime.map_or(0, seconds),
-        },
-        HttpMode::Rewrite { .. } | HttpMode::SourceIp(_) => Limits::NONE,
     }
 }
 

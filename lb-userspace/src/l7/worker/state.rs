@@ -52,12 +52,11 @@ impl State {
                     && old_pool.http == pool.http
                     && old_pool.authorities == pool.authorities
             });
-            match (before, same) {
-                (Some(before), Some((_, old))) => Rc::clone(&before.upstreams[old.place]),
-                _ => {
-                    let (tls, workers) = (pool.tls.as_ref(), workers.into());
-                    Upstream::new(one.address, one.port, &pool.http, tls, workers, timers)
-                }
+            if let (Some(before), Some((_, old))) = (before, same) {
+                Rc::clone(&before.upstreams[old.place])
+            } else {
+                let (tls, workers) = (pool.tls.as_ref(), workers.into());
+                Upstream::new(one.address, one.port, &pool.http, tls, workers, timers)
             }
         });
         let backends = view.backends().map(|(_, one)| match (before, old.get(&*one.name)) {

@@ -7,7 +7,7 @@ use std::{
 
 use http::StatusCode;
 
-use crate::l7::{counts::Counts, messages::BackendCounts, session::Verdict};
+use crate::l7::{counts::Counts, messages::BackendCounts, seen::Seen, session::Verdict};
 
 /// A listener's.
 #[derive(Debug, Default)]
@@ -69,6 +69,7 @@ pub(super) struct BackendTally {
     pub(super) requests: Cell<u64>,
     pub(super) placed: Cell<u64>,
     failed: RefCell<BTreeMap<&'static str, u64>>,
+    seen: RefCell<Seen>,
     /// Unix time, milliseconds.
     last_ends_ms: Cell<u64>,
 }
@@ -79,9 +80,16 @@ impl BackendTally {
         *self.failed.borrow_mut().entry(why).or_default() += 1;
     }
 
-    /// A session there lasts until then, if its client stays away.
-    pub(super) fn session_until(&self, unix_ms: u64) {
-        self.last_ends_ms.set(self.last_ends_ms.get().max(unix_ms));
+    /// A session there lasts until then, Unix time, if its client stays away.
+    pub(super) fn session_until(&self, session: u64, idle_s: u64, ends_ms: u64, now_ms: u64) {
+        self.seen.borrow_mut().note(session, idle_s, ends_ms, now_ms);
+        self.last_ends_ms.set(self.last_ends_ms.get().max(ends_ms));
+    }
+
+    /// A session there is going on; nobody but the backend knows how long it lasts.
+    pub(super) fn session_seen(&self, session: u64, idle_s: u64, now_ms: u64) {
+        let ends_ms = now_ms.saturating_add(idle_s.saturating_mul(1000));
+        self.seen.borrow_mut().note(session, idle_s, ends_ms, now_ms);
     }
 
     pub(super) fn counts(&self) -> BackendCounts {
@@ -90,7 +98,7 @@ impl BackendTally {
             active: 0,
             failed: by_name(&self.failed.borrow()),
             placed: self.placed.get(),
-            sessions: 0,
+            seen: self.seen.borrow().clone(),
             last_ends: self.last_ends_ms.get() / 1000,
         }
     }

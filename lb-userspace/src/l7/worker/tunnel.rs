@@ -33,9 +33,9 @@ pub(super) async fn run<S>(
     let Switched { socket, first: from_backend, permit } = switched;
     let clock = worker.timers.clock();
     let moved = Rc::new(Cell::new(clock.get()));
-    let watched = |_: ()| (Rc::clone(&clock), Rc::clone(&moved));
-    let mut near = Watched { stream: Early::new(client, first), times: watched(()) };
-    let mut far = Watched { stream: socket, times: watched(()) };
+    let times = || (Rc::clone(&clock), Rc::clone(&moved));
+    let mut near = Watched { stream: Early::new(client, first), times: times() };
+    let mut far = Watched { stream: socket, times: times() };
     let copy = async {
         near.write_all(&from_backend).await?;
         copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await

@@ -112,7 +112,8 @@ name = \"web\"
         if tls {
             let [certificate, key] =
                 ["certificate.pem", "key.pem"].map(|name| lab.folder().join(name));
-            writeln!(text, "tls = {{ certificate = {certificate:?}, key = {key:?} }}")
+            let (certificate, key) = (certificate.display(), key.display());
+            writeln!(text, "tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}")
                 .expect("memory");
         }
         if proxy.has_cookie() {

@@ -38,6 +38,8 @@ fn two_nodes_with_one_ring() {
 #[test]
 fn the_form() {
     let text = sealed(&Sealer::new(&ring()));
+    assert_eq!(key_id(text.as_bytes()), Some(ring().keys()[0].id));
+    assert_eq!(key_id(&text.as_bytes()[1..]), None);
     assert_eq!(text.len(), SEAL_BYTES);
     assert_eq!(SEAL_BYTES, 112);
     assert!(has_form(text.as_bytes()));

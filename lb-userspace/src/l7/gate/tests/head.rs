@@ -250,6 +250,7 @@ fn framing() {
 
 /// How another parser might read.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "all combinations are tried")]
 struct Lenient {
     bare_lf: bool,
     last_length: bool,

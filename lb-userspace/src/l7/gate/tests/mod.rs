@@ -1,4 +1,5 @@
 mod chunk;
 mod head;
+mod interim;
 mod server;
 mod split;
