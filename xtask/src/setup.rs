@@ -35,8 +35,7 @@ pub(crate) enum Need {
     Guest,
 }
 
-const ALL: [Need; 5] =
-    [Need::Bpf, Need::BpfClippy, Need::HostLints, Need::Traffic, Need::Browser];
+const ALL: [Need; 5] = [Need::Bpf, Need::BpfClippy, Need::HostLints, Need::Traffic, Need::Browser];
 
 /// Debian's compiler for BPF, and its cargo.
 const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
