@@ -1,4 +1,4 @@
-//! A headless Chromium in the clients' network, and what it is told by WebDriver (W3C, 2018).
+//! A headless Chromium in the clients' network, and what it is told by `WebDriver` (W3C, 2018).
 //!
 //! Owns both processes. They write below the lab's folder only, and end with it at the latest.
 
@@ -191,7 +191,7 @@ impl Browser {
         let (head, body) = answer(&mut stream)?;
         let invalid = || std::io::Error::other(format!("it answered: {head}\n{body}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut value: Value = serde_json::from_str(&body).map_err(|_| invalid())?;
+        let mut value: Value = serde_json::from_str(&body).map_err(|_broken| invalid())?;
         Ok((status.ok_or_else(invalid)?, value["value"].take()))
     }
 }

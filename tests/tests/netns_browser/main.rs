@@ -1,4 +1,4 @@
-//! Sessions as a browser has them: Chromium, driven by WebDriver, on an HTTP and an HTTPS listener.
+//! Sessions as a browser has them: Chromium, driven by `WebDriver`, on an HTTP and an HTTPS listener.
 
 mod driver;
 mod images;

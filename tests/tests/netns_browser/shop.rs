@@ -111,7 +111,10 @@ impl Shop {
 fn pages(index: usize) -> String {
     let name = backend_name(index);
     let images = |host: &str| -> String {
-        (1..=8).map(|number| format!("<img src='http://{host}/image/{number}'>")).collect()
+        (1..=8)
+            .map(|number| format!("<img src='http://{host}/image/{number}'>"))
+            .collect::<Vec<_>>()
+            .concat()
     };
     format!(
         "server {{

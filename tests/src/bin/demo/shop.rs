@@ -138,5 +138,5 @@ pub(crate) fn told(lines: &[String]) -> String {
         let fields = ["set-cookie", "location", "x-backend"];
         line.starts_with("HTTP/") || fields.contains(&name.as_str()) || line.starts_with("10.")
     };
-    lines.iter().filter(wanted).map(|line| format!("{line}\n")).collect()
+    lines.iter().filter(wanted).flat_map(|line| [line.as_ref(), "\n"]).collect()
 }
