@@ -25,13 +25,15 @@ fn site(family: Family, agent: &str, lines: &str) -> Site {
     shop::serve(lab, servers, &configuration)
 }
 
-/// The lines of the access log, so many.
+/// The lines of the access log, so many, in the order of their requests.
 fn lines(site: &Site, count: usize) -> Vec<Value> {
     let path = site.lab.folder().join("access.log");
     wait::until("all lines are there", Duration::from_secs(5), || {
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let lines: Vec<Value> =
+        let mut lines: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        // Each worker writes its own when it comes to it.
+        lines.sort_by_key(|line| line["time"].as_str().map(str::to_owned));
         (lines.len() >= count).then_some(lines)
     })
 }
