@@ -165,21 +165,8 @@ impl State {
 
     /// Writes the state, mode 0600: the old one is there until the new one is whole and on disk.
     pub fn save(&self, directory: &Path) -> Result<(), InstanceError> {
-        let path = path(directory);
-        let new = directory.join("state.json.new");
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()
-        };
-        write().map_err(failed(&path, "write"))
+        let write = || write_whole(directory, STATE, &serde_json::to_vec_pretty(self)?);
+        write().map_err(failed(&path(directory), "write"))
     }
 
     /// Notes that backends' lives are counted from the beginning, if they are.
@@ -201,8 +188,23 @@ impl State {
     }
 }
 
+/// Its name in the state directory.
+const STATE: &str = "state.json";
+
 fn path(directory: &Path) -> PathBuf {
-    directory.join("state.json")
+    directory.join(STATE)
+}
+
+/// Writes a file of the state directory, mode 0600: the old one is there until the new one is whole and
+/// on disk.
+pub(in crate::agent) fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

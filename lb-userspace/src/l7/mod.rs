@@ -21,6 +21,7 @@ pub mod pick;
 pub mod process;
 pub mod progress;
 pub mod proxy_header;
+pub mod random;
 pub mod route;
 pub mod seen;
 pub mod session;

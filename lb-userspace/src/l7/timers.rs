@@ -104,11 +104,6 @@ impl Timer {
         }
     }
 
-    /// Never.
-    pub fn clear(&self) {
-        self.set_at(NEVER);
-    }
-
     /// Has it come? Else the task is woken when it does.
     #[must_use]
     pub fn poll_due(&self, context: &Context<'_>) -> bool {

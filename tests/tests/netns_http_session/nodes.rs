@@ -3,8 +3,8 @@
 use std::fs;
 
 use lb_userspace::{
-    agent::sidecar::keys::{now_s, random, save},
-    l7::cookie::ring::Ring,
+    agent::sidecar::keys::{now_s, save},
+    l7::{cookie::ring::Ring, random},
 };
 use tests::{
     agent::Holdfast,
@@ -60,7 +60,7 @@ fn a_ring_that_turns_loses_no_session() {
     let read = || Ring::from_json(&fs::read(state.join("keys.json")).expect("keys")).expect("one");
     let mut ring = read();
     // Of two keys of one second the larger id would seal.
-    ring.rotate(now_s(), 1, &mut random);
+    ring.rotate(now_s(), 1, &mut random::fill);
     save(&state, &ring).expect("saved");
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let _said = site.holdfast.verb("reload");

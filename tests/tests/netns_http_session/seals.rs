@@ -6,13 +6,14 @@
 use std::{fs, net::SocketAddr};
 
 use lb_userspace::{
-    agent::sidecar::keys::{now_s, random},
+    agent::sidecar::keys::now_s,
     l7::{
         cookie::{
             pin::Pin,
             ring::Ring,
             seal::{Sealer, open, seal},
         },
+        random,
         view::scope,
     },
 };
@@ -96,7 +97,7 @@ fn a_clock_that_is_set_loses_no_session_and_lengthens_none() {
         ("made years ahead", ahead(20_000 * HOUR_MS), ahead(20_000 * HOUR_MS), "hit", true),
     ] {
         let pin = Pin { issued_ms, renewed_ms, ..pin };
-        let made = seal(&sealer, scope.as_bytes(), &pin, now_ms, &mut random);
+        let made = seal(&sealer, scope.as_bytes(), &pin, now_ms, &mut random::fill);
         let answer = ask(&site, &format!("SERVERID={made}"));
         assert_eq!(answer.field("x-session"), Some(wanted), "{what}");
         assert_eq!(answer.cookies().len(), usize::from(renewed), "{what}: {answer:?}");

@@ -1,14 +1,20 @@
 //! The key ring's file: made by the agent, mode 0600, in the state directory.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::l7::cookie::ring::{Ring, RingError};
+use crate::{
+    agent::instance::write_whole,
+    l7::{
+        cookie::ring::{Ring, RingError},
+        random, wall,
+    },
+};
+
+/// Its name in the state directory.
+const KEYS: &str = "keys.json";
 
 /// The key ring cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +48,7 @@ pub fn load(state: &Path) -> Result<Ring, KeysError> {
     match fs::read(&path) {
         Ok(text) => Ring::from_json(&text).map_err(|source| KeysError::Damaged { path, source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let ring = Ring::new(now_s(), &mut random);
+            let ring = Ring::new(now_s(), &mut random::fill);
             save(state, &ring)?;
             Ok(ring)
         }
@@ -52,23 +58,14 @@ pub fn load(state: &Path) -> Result<Ring, KeysError> {
 
 /// Writes the ring: the old one is there until the new one is whole and on disk.
 pub fn save(state: &Path, ring: &Ring) -> Result<(), KeysError> {
-    let path = path(state);
-    let new = state.join("keys.json.new");
-    let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        file.write_all(&ring.to_json()?)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(state)?.sync_all()
-    };
-    write().map_err(|source| KeysError::File { path, operation: "write", source })
+    let write = || write_whole(state, KEYS, &ring.to_json()?);
+    write().map_err(|source| KeysError::File { path: path(state), operation: "write", source })
 }
 
 /// The ring as the sidecar reads it.
 pub fn text(ring: &Ring) -> Result<String, KeysError> {
     let failed = |source: io::Error| KeysError::File {
-        path: PathBuf::from("keys.json"),
+        path: PathBuf::from(KEYS),
         operation: "write",
         source,
     };
@@ -76,23 +73,16 @@ pub fn text(ring: &Ring) -> Result<String, KeysError> {
     Ok(String::from_utf8_lossy(&json).into_owned())
 }
 
-/// Wall-clock time.
+/// Unix time in seconds.
 #[must_use]
 pub fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// From the kernel's source, which does not fail once it has begun.
-pub fn random(into: &mut [u8]) {
-    if getrandom::fill(into).is_err() {
-        std::process::abort();
-    }
+    wall::now_ms() / 1000
 }
 
 /// Its file in the state directory.
 #[must_use]
 pub fn path(state: &Path) -> PathBuf {
-    state.join("keys.json")
+    state.join(KEYS)
 }
 
 #[cfg(test)]

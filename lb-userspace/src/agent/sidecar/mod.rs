@@ -27,6 +27,7 @@ use crate::{
     config::{Config, http::HttpListener},
     l7::{
         cookie::ring::Ring,
+        random,
         snapshot::{Backend, Listener, Pool, Snapshot},
     },
 };
@@ -116,7 +117,7 @@ impl Sidecar {
     pub(super) fn rotate(&mut self, state: &Path, after_s: u64) -> Result<usize, KeysError> {
         let mut ring = self.ring.clone();
         let now = keys::now_s();
-        ring.rotate(now, after_s, &mut keys::random);
+        ring.rotate(now, after_s, &mut random::fill);
         let _dropped = ring.drop_old(now, LONGEST_SESSION_S);
         keys::save(state, &ring)?;
         self.ring_text = keys::text(&ring)?;

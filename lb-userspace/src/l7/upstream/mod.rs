@@ -163,11 +163,6 @@ impl Upstream {
         self.active.get()
     }
 
-    /// Idle connections that are kept.
-    pub fn idle(&self) -> usize {
-        self.idle.borrow().len()
-    }
-
     /// Sends a request; `interim` is told of answers before the answer.
     pub async fn send(
         self: &Rc<Self>,

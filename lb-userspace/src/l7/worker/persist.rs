@@ -8,6 +8,7 @@ use crate::{
     config::http::HttpMode,
     l7::{
         cookie::{cache, jar, rewrite, seal::seal, set_cookie},
+        random,
         session::{Answer, Chosen, Life, Limits, Outcome, Rule, Verdict, judge},
         view::{self, Pool},
         wall,
@@ -65,12 +66,13 @@ impl Session {
             generation: backend.generation,
         };
         let tally = &state.backends[backend.place];
-        let sealed = |pin| seal(&state.view.sealer, &rule.scope, &pin, self.now_ms, &mut random);
+        let sealed =
+            |pin| seal(&state.view.sealer, &rule.scope, &pin, self.now_ms, &mut random::fill);
         match &persistence.mode {
             HttpMode::Insert(insert) => {
                 let limits = Limits::of(&persistence.mode);
                 let answer = Answer { status, insert_on_error: insert.insert_on_error };
-                let pin = outcome.on_answer(answer, chosen, limits, self.now_ms, &mut random);
+                let pin = outcome.on_answer(answer, chosen, limits, self.now_ms, &mut random::fill);
                 // A session that could not be told of its move is still elsewhere.
                 let here = pin.or(outcome.session).filter(|pin| pin.backend == chosen.identity);
                 if let Some(pin) = here {
@@ -94,7 +96,7 @@ impl Session {
             HttpMode::Rewrite { cookie } => {
                 let mut pin = outcome.session.filter(|_| outcome.verdict == Verdict::Hit);
                 let rewritten = rewrite::rewrite(fields, cookie, self.now_ms, || {
-                    let anew = outcome.pin(chosen, Limits::NONE, self.now_ms, &mut random);
+                    let anew = outcome.pin(chosen, Limits::NONE, self.now_ms, &mut random::fill);
                     pin = Some(anew);
                     sealed(anew)
                 });
@@ -135,13 +137,6 @@ impl Session {
 /// How long a session of a backend's own cookie counts as one that goes on: what servers that keep
 /// sessions have by default.
 const REWRITE_IDLE_S: u64 = 1800;
-
-fn random(into: &mut [u8]) {
-    if getrandom::fill(into).is_err() {
-        // The kernel's source does not fail once it has begun.
-        std::process::abort();
-    }
-}
 
 fn life(pool: &Pool, epoch: u32, identity: u64) -> Option<Life> {
     let index = pool.by_identity(identity)?;
